@@ -1,0 +1,16 @@
+"""The one exception that means "the user can mend this": its message is shown alone, without a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """What came, what is allowed, what to do: one line."""
+
+
+def unknown(what: str, got: str, known: Iterable[str], hint: str = "") -> UserError:
+    """An error that names the near misses of `got` first, then all that is known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(got, names, n=3, cutoff=0.5)
+    guess = f"; did you mean {' or '.join(near)}?" if near else ""
+    return UserError(f"unknown {what} {got!r}{guess} Known: {', '.join(names)}.{f' {hint}' if hint else ''}")

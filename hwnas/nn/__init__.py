@@ -1,0 +1,6 @@
+"""How it computes: torch modules from the blocks of a space."""
+
+from hwnas.nn.network import Network, Supernet
+from hwnas.nn.ops import BlockModule, layer_weights
+
+__all__ = ["BlockModule", "Network", "Supernet", "layer_weights"]

@@ -1,0 +1,59 @@
+"""What a runtime does: make a model file, load one, run it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.spaces.layers import Block
+
+if TYPE_CHECKING:  # a process that only measures must not pay for importing torch
+    from torch import nn
+
+Weights = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]  # (weight as torch lays it out, bias) per layer
+Shape = tuple[int, int, int]  # (C, H, W) of one image
+
+
+class LoadedModel(Protocol):
+    """A model in memory, batch 1."""
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Output for x (1, C, H, W); images come and go channel-first whatever the file's own layout is."""
+        ...
+
+    def invoke(self) -> None:
+        """Runs once more on the last input (zeros at first); this is what is timed."""
+        ...
+
+
+class Runtime(Protocol):
+    """One way to make and run model files. Importing an implementation imports neither torch nor the runtime."""
+
+    name: str  # "litert"
+    suffix: str  # ".tflite"
+
+    def version(self) -> str:
+        """Of the library that runs the model, e.g. "ai-edge-litert 2.3.0"."""
+        ...
+
+    def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
+        """Exports a module in eval mode, by the maintained converter: seconds. This is what ships."""
+        ...
+
+    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
+        """Writes the same operators that `convert` would, straight from the blocks: milliseconds. For measuring."""
+        ...
+
+    def load(self, path: Path, threads: int) -> LoadedModel:
+        """The model, ready to run; any exception means that the file is bad."""
+        ...
+
+    def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
+        """Adds or replaces text entries inside the model file; the file still loads everywhere."""
+        ...
+
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        """The entries written by `write_metadata`; empty where there are none."""
+        ...

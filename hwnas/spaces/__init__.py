@@ -1,0 +1,57 @@
+"""What may be built: pure data, no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from hwnas.errors import UserError, unknown
+from hwnas.spaces.macs import macs, op_macs, op_params, params
+from hwnas.spaces.mbconv import CHAINS, PUBLISHED, mbconv, published_arch
+from hwnas.spaces.space import Arch, Decision, OpSpec, Slot, Space, op
+
+SPACES: dict[str, Callable[..., Space]] = {name: partial(mbconv, name) for name in CHAINS}
+IMAGENET_RESOLUTION, SMALL_RESOLUTION = 224, 32  # what a space is listed and tested at
+DEFAULT_RESOLUTION = {"proxyless_small": SMALL_RESOLUTION}
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceConfig:
+    """All that is needed to build a space again."""
+
+    name: str
+    resolution: int
+    num_classes: int
+    width_mult: float = 1.0
+
+
+def build_space(config: SpaceConfig) -> Space:
+    """The space of a config; UserError for a name or a number that is none."""
+    if config.name not in SPACES:
+        raise unknown("space", config.name, SPACES)
+    if config.resolution < 8 or config.num_classes < 2 or not 0.05 <= config.width_mult <= 4:
+        raise UserError(
+            f"space {config.name} came with resolution {config.resolution}, {config.num_classes} classes and width "
+            f"{config.width_mult}; allowed are at least 8 pixels, at least 2 classes and a width of 0.05 to 4"
+        )
+    return SPACES[config.name](config.resolution, config.width_mult, config.num_classes)
+
+
+__all__ = [
+    "DEFAULT_RESOLUTION",
+    "IMAGENET_RESOLUTION",
+    "PUBLISHED",
+    "SPACES",
+    "Arch",
+    "Decision",
+    "OpSpec",
+    "Slot",
+    "Space",
+    "SpaceConfig",
+    "build_space",
+    "macs",
+    "op",
+    "op_macs",
+    "op_params",
+    "params",
+    "published_arch",
+]

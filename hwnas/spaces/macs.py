@@ -1,0 +1,52 @@
+"""OpSpec -> multiply-adds and parameters, from its layers."""
+
+from collections.abc import Iterable
+
+from hwnas.spaces.layers import Conv, GlobalPool, Layer, Linear, block
+from hwnas.spaces.space import OpSpec
+
+
+def _layer_macs(layer: Layer, height: int, width: int) -> int:
+    """Multiply-adds; height and width are those of the layer's output."""
+    match layer:
+        case Conv():
+            return layer.out_channels * height * width * layer.kernel**2 * layer.in_channels // layer.groups
+        case Linear():
+            return layer.in_features * layer.out_features
+        case GlobalPool():
+            return 0  # additions only
+
+
+def _layer_params(layer: Layer) -> int:
+    match layer:
+        case Conv():  # weight, and the scale and shift of its batch norm
+            return layer.out_channels * (layer.kernel**2 * layer.in_channels // layer.groups + 2)
+        case Linear():
+            return (layer.in_features + 1) * layer.out_features
+        case GlobalPool():
+            return 0
+
+
+def op_macs(spec: OpSpec) -> int:
+    """Multiply-adds of one operator on one image."""
+    total, (_, height, width) = 0, spec.in_shape
+    for layer in block(spec).layers:
+        if isinstance(layer, Conv):
+            height, width = -(-height // layer.stride), -(-width // layer.stride)
+        total += _layer_macs(layer, height, width)
+    return total
+
+
+def op_params(spec: OpSpec) -> int:
+    """Trainable parameters of one operator."""
+    return sum(_layer_params(layer) for layer in block(spec).layers)
+
+
+def macs(ops: Iterable[OpSpec]) -> int:
+    """Multiply-adds of a network on one image."""
+    return sum(map(op_macs, ops))
+
+
+def params(ops: Iterable[OpSpec]) -> int:
+    """Trainable parameters of a network."""
+    return sum(map(op_params, ops))
