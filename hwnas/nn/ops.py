@@ -63,14 +63,14 @@ class BlockModule(nn.Module):
 
     def __init__(self, block: Block, affine: bool = True) -> None:
         super().__init__()
+        self.block = block
         self.layers = nn.ModuleList(_layer_module(layer, affine) for layer in block.layers)
-        self.residual = block.residual
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
         for layer in self.layers:
             y = layer(y)
-        return x + y if self.residual else y
+        return x + y if self.block.residual else y
 
 
 def layer_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:

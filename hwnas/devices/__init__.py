@@ -1,0 +1,28 @@
+"""File -> milliseconds."""
+
+from collections.abc import Callable
+
+from hwnas.devices.device import Device, Measurement, RunConfig, Session, pooled
+from hwnas.devices.fake import FakeDevice
+from hwnas.devices.local import LocalDevice
+from hwnas.devices.profile import Profile, load_profile
+
+DEVICES: dict[str, Callable[[Profile], Device]] = {"host": LocalDevice, "fake": FakeDevice}
+
+
+def open_device(profile: Profile) -> Device:
+    """The device that the profile names."""
+    return DEVICES[profile.device](profile)
+
+
+__all__ = [
+    "DEVICES",
+    "Device",
+    "Measurement",
+    "Profile",
+    "RunConfig",
+    "Session",
+    "load_profile",
+    "open_device",
+    "pooled",
+]

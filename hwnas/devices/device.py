@@ -1,0 +1,66 @@
+"""What a device does: say what it is, and time model files."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+Clock = Literal["thread_cpu", "wall"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How one model file is timed, once."""
+
+    warmup_runs: int = 3
+    runs: int = 12
+    min_sample_ms: float = 0.2  # a shorter model is repeated within each sample until it lasts this long
+    clock: Clock = "wall"
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Raw times of one model, or why there are none. A failed measurement is a value: a sweep outlives it."""
+
+    times_ms: tuple[float, ...] = ()
+    error: str = ""
+
+    @property
+    def median_ms(self) -> float:
+        """NaN where the measurement failed."""
+        return statistics.median(self.times_ms) if self.times_ms else math.nan
+
+    def quantile_ms(self, share: float) -> float:
+        """The time that `share` of the runs did not exceed (nearest rank); NaN where the measurement failed."""
+        ordered = sorted(self.times_ms)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
+
+
+def pooled(measurements: Sequence[Measurement]) -> Measurement:
+    """All rounds of one model as one measurement; failed only where every round failed."""
+    times_ms = tuple(t for m in measurements for t in m.times_ms)
+    return Measurement(times_ms) if times_ms else Measurement(error=measurements[-1].error if measurements else "none")
+
+
+class Session(Protocol):
+    """A device made ready for one sweep."""
+
+    def measure(self, model: Path, config: RunConfig) -> Measurement:
+        """Times a model file; never raises for a bad model or a timeout."""
+        ...
+
+
+class Device(Protocol):
+    """Something that runs model files of one runtime."""
+
+    def describe(self) -> dict[str, str]:
+        """What the device is, as found: goes into the first line of every table."""
+        ...
+
+    def session(self) -> AbstractContextManager[Session]:
+        """A fresh process, or connection, for one sweep."""
+        ...

@@ -1,0 +1,60 @@
+"""A deterministic device: latencies from a formula, so that examples and tests give the same numbers everywhere."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hwnas.devices.device import Measurement, RunConfig
+from hwnas.devices.profile import Profile
+from hwnas.runtimes.fake import blocks_of
+
+OVERHEAD_MS = 0.004  # of every layer, whatever its size
+MS_PER_MILLION_MACS = 0.02
+DEPTHWISE_FACTOR = 4.0  # depthwise convolutions use a device badly
+NETWORK_FACTOR = 1.04  # whole networks take longer than the sum of their blocks: calibration has work to do
+
+
+class FakeDevice:
+    """Needs the fake runtime's files; nothing runs and nothing waits."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+
+    def describe(self) -> dict[str, str]:
+        return {"device": "fake", "soc": "fake", "architecture": "none", "os": "none", "governor": "none", "cpus": ""}
+
+    @contextmanager
+    def session(self) -> Iterator["FakeDevice"]:
+        yield self
+
+    def measure(self, model: Path, config: RunConfig) -> Measurement:
+        try:
+            blocks = blocks_of(model)
+        except ValueError as error:
+            return Measurement(error=str(error))
+        size = json.loads(model.read_text())["input_shape"][1]
+        total_ms = 0.0
+        for block in blocks:
+            block_ms, size = _block_ms(block, size)
+            total_ms += block_ms
+        total_ms *= NETWORK_FACTOR if len(blocks) > 1 else 1.0
+        return Measurement(tuple(total_ms * (1 + 0.01 * (run % 3 - 1)) for run in range(config.runs)))
+
+
+def _block_ms(block: dict[str, Any], size: int) -> tuple[float, int]:
+    """(milliseconds, side of the output) of one block on a square input of `size` pixels."""
+    total_ms = 0.0
+    for layer in block["layers"]:
+        macs = 0
+        if layer["type"] == "Conv":
+            size = -(-size // layer["stride"])
+            macs = size**2 * layer["kernel"] ** 2 * layer["in_channels"] * layer["out_channels"] // layer["groups"]
+        elif layer["type"] == "Linear":
+            macs = layer["in_features"] * layer["out_features"]
+        factor = DEPTHWISE_FACTOR if layer.get("groups", 1) > 1 else 1.0
+        total_ms += OVERHEAD_MS + factor * MS_PER_MILLION_MACS * macs / 1e6
+    digest = hashlib.sha256(json.dumps([block, size], sort_keys=True).encode()).digest()
+    return total_ms * (1 + 0.1 * (digest[0] / 255 - 0.5)), size  # blocks differ by up to 5 % in ways MACs do not tell

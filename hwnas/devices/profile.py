@@ -1,0 +1,70 @@
+"""How to measure on a device: the YAML files of profiles/."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hwnas.devices.device import Clock, RunConfig
+from hwnas.errors import UserError
+from hwnas.resources import find
+
+
+class Timing(BaseModel):
+    """The measuring protocol."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 8
+    warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 3
+    runs: Annotated[int, Field(ge=1, le=10_000)] = 12
+    min_sample_ms: Annotated[float, Field(ge=0, le=1000)] = 0.2
+    clock: Clock = "wall"
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+
+    def run_config(self) -> RunConfig:
+        """One round's share of the protocol."""
+        return RunConfig(self.warmup_runs, self.runs, self.min_sample_ms, self.clock, self.timeout_s)
+
+
+class Profile(BaseModel):
+    """Device, runtime and protocol: what a latency belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str  # the file's stem
+    device: Literal["host", "fake"]
+    runtime: Literal["litert", "ort", "fake"]
+    dtype: Literal["fp32"]
+    threads: Annotated[int, Field(ge=1, le=256)]
+    affinity: Literal["auto", "none"] | tuple[int, ...] = "auto"  # auto: as many cores as threads, the last ones
+    timing: Timing = Timing()
+
+    def model_post_init(self, context: object) -> None:
+        """A thread's own clock sees nothing of what other threads did."""
+        if self.timing.clock == "thread_cpu" and self.threads > 1:
+            raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")
+
+
+def load_profile(name: str) -> Profile:
+    """The profile of a path or a name; UserError with every complaint in one line."""
+    path = find("profiles", name, ".yaml")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"profile {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"profile {path} must hold keys and values; copy one from profiles/ to start")
+    return _validated(content, path)
+
+
+def _validated(content: dict[str, object], path: Path) -> Profile:
+    try:
+        return Profile.model_validate({**content, "name": path.stem})
+    except ValidationError as error:
+        complaints = [f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors()]
+        allowed = ", ".join(f for f in Profile.model_fields if f != "name")
+        raise UserError(
+            f"profile {path}: {'; '.join(complaints)}. Keys: {allowed}; timing: {', '.join(Timing.model_fields)}"
+        ) from None

@@ -1,0 +1,45 @@
+"""Metrics -> scores, and which candidates no other one dominates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+Metrics = Mapping[str, float]  # unit in the key: "accuracy" (0..1), "latency_ms", "macs", "params"
+Scores = tuple[float, ...]  # larger is better; one entry per goal
+Objective = Callable[[Metrics], Scores]
+Candidate = TypeVar("Candidate")
+
+
+def hard_budget(budget_ms: float) -> Objective:
+    """Accuracy within the budget; minus the excess, in budgets, above it: below every accuracy."""
+
+    def scores(metrics: Metrics) -> Scores:
+        excess = metrics["latency_ms"] / budget_ms - 1
+        return (metrics["accuracy"],) if excess <= 0 else (-excess,)
+
+    return scores
+
+
+def soft_budget(target_ms: float, exponent: float = -0.07) -> Objective:
+    """MnasNet's accuracy * (latency / target)^w, https://arxiv.org/abs/1807.11626, equation 2.
+
+    w = -0.07: doubling the latency is worth 5 % of relative accuracy.
+    """
+    return lambda metrics: (metrics["accuracy"] * (metrics["latency_ms"] / target_ms) ** exponent,)
+
+
+def accuracy_and_latency(metrics: Metrics) -> Scores:
+    """Both goals, for a Pareto front."""
+    return (metrics["accuracy"], -metrics["latency_ms"])
+
+
+def pareto_front(candidates: Sequence[Candidate], scores: Callable[[Candidate], Scores]) -> list[Candidate]:
+    """The candidates that no other one equals or beats in every goal, best in the first goal first."""
+    ordered = sorted(candidates, key=scores, reverse=True)
+    front: list[Candidate] = []
+    kept: list[Scores] = []
+    for candidate in ordered:
+        mine = scores(candidate)
+        if not any(all(a >= b for a, b in zip(other, mine, strict=True)) for other in kept):
+            front.append(candidate)
+            kept.append(mine)
+    return front

@@ -1,0 +1,54 @@
+"""Model files that hold only what would run: for the fake device, in documentation and tests."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.errors import UserError
+from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
+from hwnas.spaces.layers import Block
+from hwnas.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class FakeRuntime:
+    """Writes the blocks down as JSON; there is nothing to run."""
+
+    name = "fake"
+    suffix = ".fake.json"
+
+    def version(self) -> str:
+        return "fake 1"
+
+    def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
+        blocks = [child.block for child in module.modules() if isinstance(getattr(child, "block", None), Block)]
+        self.build(blocks, [], input_shape, path)
+
+    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
+        described = [{"layers": [_layer(x) for x in b.layers], "residual": b.residual} for b in blocks]
+        write_json(path, {"input_shape": list(input_shape), "blocks": described, "metadata": {}})
+
+    def load(self, path: Path, threads: int) -> LoadedModel:
+        raise UserError(f"{path} holds no weights: the fake runtime cannot run it; choose a profile of a real runtime")
+
+    def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
+        write_json(path, {**read_json(path), "metadata": metadata})
+
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        return dict(read_json(path)["metadata"])
+
+
+def _layer(layer: Any) -> dict[str, object]:
+    return {"type": type(layer).__name__, **asdict(layer)}
+
+
+def blocks_of(path: Path) -> list[dict[str, Any]]:
+    """The blocks of a file as plain values; ValueError where it is none of ours."""
+    try:
+        return list(json.loads(path.read_text())["blocks"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} is not a model of the fake runtime ({type(error).__name__})") from None

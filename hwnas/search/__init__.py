@@ -1,0 +1,22 @@
+"""Which architecture next. No torch: an evaluator is any callable."""
+
+from collections.abc import Callable
+
+from hwnas.search.constraint import Budget
+from hwnas.search.evolution import Evolution, EvolutionConfig
+from hwnas.search.random_search import RandomSearch
+from hwnas.search.strategy import Evaluator, Strategy, Trial, search
+
+STRATEGIES: dict[str, Callable[[Budget, int], Strategy]] = {"evolution": Evolution, "random": RandomSearch}
+
+__all__ = [
+    "STRATEGIES",
+    "Budget",
+    "Evaluator",
+    "Evolution",
+    "EvolutionConfig",
+    "RandomSearch",
+    "Strategy",
+    "Trial",
+    "search",
+]

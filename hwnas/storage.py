@@ -1,0 +1,109 @@
+"""Files that survive a crash: atomic writes, append-only journals, one process per directory."""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import UserError
+
+Record = dict[str, Any]  # one JSON object
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """`write` fills a temporary file beside `path`, which then takes its name: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The text as a file, whole or not at all."""
+    write_atomically(path, lambda temporary: _write(temporary, text))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def write_json(path: Path, value: object) -> None:
+    """The value as an indented JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; UserError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); delete it and run its stage again") from None
+
+
+class Journal:
+    """Append-only JSON lines. A last line cut off by a crash is dropped when the file is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[Record] = []
+        self._sound_bytes = 0
+        if path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), start=1):
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                if not line.endswith(b"\n"):
+                    return  # cut off while being written
+                raise UserError(
+                    f"{self.path}, line {number}, is not a JSON object ({error}); "
+                    "remove that line, or the file, and run again"
+                ) from None
+            if not line.endswith(b"\n"):
+                return
+            self.records.append(record)
+            self._sound_bytes += len(line)
+
+    def append(self, record: Record) -> None:
+        """Writes the record through to the disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        data = (json.dumps(record) + "\n").encode()
+        with self.path.open("ab") as file:
+            if file.tell() != self._sound_bytes:
+                file.truncate(self._sound_bytes)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self._sound_bytes += len(data)
+        self.records.append(record)
+
+    def clear(self) -> None:
+        """Starts again from nothing."""
+        self.path.unlink(missing_ok=True)
+        self.records, self._sound_bytes = [], 0
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds `folder` for this process; UserError where another one holds it. A killed process lets go by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is working on {folder}; wait for it to end, or choose another --out"
+            ) from None
+        yield

@@ -1,0 +1,58 @@
+"""Accuracy of one path of a super-network: batch norm recalibrated for it, then counted."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hwnas.datasets import ImageSet
+from hwnas.nn import Compute, Supernet
+from hwnas.spaces.space import Arch
+from hwnas.train import accuracy, eval_batches
+
+
+def calibration_batches(
+    images: ImageSet, resolution: int, count: int, batch_size: int, compute: Compute
+) -> list[Tensor]:
+    """The first `count` batches of training images, normalised and on the device: the same for every candidate."""
+    head = ImageSet(images.images[: count * batch_size], images.labels[: count * batch_size])
+    return [batch for batch, _ in eval_batches(head, resolution, batch_size, compute)]
+
+
+@torch.no_grad()
+def recalibrate(net: Supernet, arch: Arch, batches: Sequence[Tensor], compute: Compute) -> None:
+    """Batch-norm statistics of the path become the plain mean over the batches, and nothing else changes.
+
+    The statistics that training left are a mixture over all paths (SPOS, section 3.4). Training images, no labels.
+    """
+    norms = [m for module in net.path(arch) for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative mean instead of a moving one
+    net.train()
+    with compute.precision():
+        for batch in batches:
+            net(batch, arch)
+    net.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+class PathAccuracy:
+    """Architecture -> accuracy on the search part with the shared weights."""
+
+    def __init__(
+        self,
+        net: Supernet,
+        batches: Sequence[Tensor],
+        search_images: ImageSet,
+        resolution: int,
+        compute: Compute,
+    ) -> None:
+        self.net, self.batches, self.images = net, batches, search_images
+        self.resolution, self.compute = resolution, compute
+
+    def __call__(self, arch: Arch) -> float:
+        recalibrate(self.net, arch, self.batches, self.compute)
+        return accuracy(lambda x: self.net(x, arch), self.images, self.resolution, self.compute)

@@ -1,0 +1,18 @@
+"""Trains weights: one recipe and one loop for super-networks, winners and baselines."""
+
+from hwnas.train.batches import MEAN, STD, eval_batches, eval_images, normalise, stored_size
+from hwnas.train.loop import Training, accuracy, load_checkpoint
+from hwnas.train.recipe import Recipe
+
+__all__ = [
+    "MEAN",
+    "STD",
+    "Recipe",
+    "Training",
+    "accuracy",
+    "eval_batches",
+    "eval_images",
+    "load_checkpoint",
+    "normalise",
+    "stored_size",
+]
