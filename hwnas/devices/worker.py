@@ -46,7 +46,7 @@ def serve(runtime: str, threads: int, commands: TextIO, answers: TextIO) -> None
     for line in commands:
         command = json.loads(line)
         try:
-            answer = {"times_ms": times_ms(load(command["model"]), RunConfig(**command["config"]))}
+            answer: dict[str, object] = {"times_ms": times_ms(load(command["model"]), RunConfig(**command["config"]))}
         except Exception as error:  # noqa: BLE001 whatever a runtime raises for a bad file is the measurement's result
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
         print(json.dumps(answer), file=answers, flush=True)

@@ -45,6 +45,7 @@ def rows_to_measure(space: Space) -> dict[str, OpSpec]:
 def random_weights(blocks: Sequence[Block], seed: int = 0) -> Weights:
     """Weights that keep activations near 1: denormal numbers would be timed otherwise."""
     rng, weights = np.random.default_rng(seed), []
+    shape: tuple[int, ...]
     for layer in (layer for b in blocks for layer in b.layers):
         match layer:
             case Conv():

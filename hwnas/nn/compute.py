@@ -28,7 +28,7 @@ class Compute:
 
     def module(self, module: nn.Module) -> nn.Module:
         """The module on the device, in the layout."""
-        return module.to(self.device).to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+        return module.to(self.device).to(memory_format=self.memory_format)
 
     def images(self, images: Tensor) -> Tensor:
         """A batch on the device, in the layout. (N, C, H, W)"""

@@ -35,7 +35,7 @@ class MeanOverImage(nn.Module):
     """Global average pooling."""
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C)
-        return x.mean((2, 3))
+        return nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)  # x.mean() becomes a transpose and a mean in TFLite
 
 
 class Dense(nn.Linear):

@@ -25,7 +25,8 @@ class FakeRuntime:
         return "fake 1"
 
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
-        blocks = [child.block for child in module.modules() if isinstance(getattr(child, "block", None), Block)]
+        found = (getattr(child, "block", None) for child in module.modules())
+        blocks = [b for b in found if isinstance(b, Block)]
         self.build(blocks, [], input_shape, path)
 
     def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:

@@ -36,6 +36,13 @@ def build_space(config: SpaceConfig) -> Space:
     return SPACES[config.name](config.resolution, config.width_mult, config.num_classes)
 
 
+def extremes(space: Space) -> tuple[Arch, Arch]:
+    """The architectures of fewest and most multiply-adds in a space whose slots depend on one decision each."""
+    cost = {d: [op_macs(spec) for spec in slot.options] for slot in space.slots for d in slot.decisions}
+    ordered = [cost[d] for d in range(len(space.decisions))]
+    return tuple(c.index(min(c)) for c in ordered), tuple(c.index(max(c)) for c in ordered)
+
+
 __all__ = [
     "DEFAULT_RESOLUTION",
     "IMAGENET_RESOLUTION",
@@ -48,6 +55,7 @@ __all__ = [
     "Space",
     "SpaceConfig",
     "build_space",
+    "extremes",
     "macs",
     "op",
     "op_macs",

@@ -22,7 +22,9 @@ class OpSpec:
     def __str__(self) -> str:
         """`ir-16x112x112-24-s2-e6-k3`: the row key of every latency table."""
         shape = "x".join(map(str, self.in_shape))
-        return "-".join([self.kind, shape, str(self.out_channels), f"s{self.stride}"] + [f"{k}{v}" for k, v in self.args])
+        return "-".join(
+            [self.kind, shape, str(self.out_channels), f"s{self.stride}"] + [f"{k}{v}" for k, v in self.args]
+        )
 
     @property
     def out_shape(self) -> tuple[int, int, int]:

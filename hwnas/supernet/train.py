@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from hwnas.datasets import ImageSet
@@ -27,6 +28,7 @@ def supernet_training(
 
     No weight average: a path's weights are visited too seldom for one to follow them.
     """
+    torch.manual_seed(seed)
     net = Supernet(space)
 
     def forward(x: Tensor, step: int) -> Tensor:

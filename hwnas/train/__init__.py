@@ -2,11 +2,12 @@
 
 from hwnas.train.batches import MEAN, STD, eval_batches, eval_images, normalise, stored_size
 from hwnas.train.loop import Training, accuracy, load_checkpoint
-from hwnas.train.recipe import Recipe
+from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
     "MEAN",
     "STD",
+    "Optimizer",
     "Recipe",
     "Training",
     "accuracy",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,6 @@ class Training:
 
         `evaluate` gives the accuracy that the journal notes after the last epoch.
         """
-        torch.manual_seed(self.seed)
         self.compute.module(self.module)
         self.optimizer = optimizer(self.recipe, self.module)
         self.ema = Ema(self.module, self.recipe.ema_decay) if self.recipe.ema_decay else None
@@ -49,13 +49,17 @@ class Training:
             record = {"epoch": epoch + 1, **self._epoch(epoch)}
             if evaluate is not None:
                 record["search_accuracy"] = self._averaged(evaluate)
-            self._save(epoch + 1)
-            if len(journal.records) <= epoch:
+            if len(journal.records) <= epoch:  # else a crash came between the two files: the epoch is the same again
                 journal.append(record)
+            self._save(epoch + 1)
             on_epoch(epoch + 1, record)
         if self.ema is not None:
             self.module.load_state_dict(self.ema.shadow)
         self.module.eval()
+
+    def history(self) -> list[dict[str, float]]:
+        """What the journal holds, an epoch a record."""
+        return list(Journal(self.journal).records)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,7 +93,7 @@ class Training:
             logits.float(), labels.to(self.compute.device), label_smoothing=self.recipe.label_smoothing
         )
         self.optimizer.zero_grad(set_to_none=True)  # None, not zero: idle operators must not move
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.module)
@@ -128,7 +132,7 @@ class Training:
         return int(state["epochs"])
 
 
-def load_checkpoint(path: Path) -> dict[str, object]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """The state in a checkpoint, on the CPU; UserError where the file is damaged."""
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,0 +1,128 @@
+"""The command line: one subcommand per stage, and nothing else."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hwnas import __version__
+from hwnas.errors import UserError
+from hwnas.storage import exclusive
+
+STAGES = {
+    "generate": "Everything below, in order; run it again to continue after an interruption.",
+    "plan": "How many operators the space needs, how many are measured, how long the rest will take.",
+    "profile": "Measure the operators that the latency table lacks.",
+    "fit": "Calibrate the latency predictor on a few measured whole networks.",
+    "feasible": "Compare the budget with the space before anything is trained.",
+    "search": "Train the super-network; evolution and random search under the budget.",
+    "select": "Measure the best candidates whole; choose the winner and its baselines.",
+    "train": "Train the winner and its baselines from scratch.",
+    "export": "Write ONNX and TFLite, checked against the trained network.",
+    "measure": "Measure the exported model on the device.",
+    "report": "Write report.html.",
+}
+Options = dict[str, Any]
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _stage_options(
+    out: Annotated[Path, typer.Option(help="The run directory.")],
+    data: Annotated[str | None, typer.Option(help="digits, a folder, a torchvision name, or a .npz.")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Where torchvision data sets are.")] = None,
+    skip_broken: Annotated[bool | None, typer.Option(help="Leave out images that cannot be read.")] = None,
+    on: Annotated[str | None, typer.Option(help="Profile of the device: a name in profiles/ or a path.")] = None,
+    budget_ms: Annotated[float | None, typer.Option(help="Latency budget.")] = None,
+    budget_of_median: Annotated[float | None, typer.Option(help="Budget as a share of the median network.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space; `hwnas spaces` lists them.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
+    width_mult: Annotated[float | None, typer.Option(help="Multiplies all channel numbers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    table: Annotated[str | None, typer.Option(help="Latency table to use and extend, instead of the run's.")] = None,
+    calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
+    supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the super-network.")] = None,
+    supernet_lr: Annotated[float | None, typer.Option(help="Its learning rate, per 128 images.")] = None,
+    population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,
+    generations: Annotated[int | None, typer.Option(help="Generations of the evolution.")] = None,
+    recalibration_batches: Annotated[int | None, typer.Option(help="Batches of 128 for batch norm.")] = None,
+    train_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner and the baselines.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, per 128 images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
+) -> None:
+    """The options that all stages share: the signature of every stage command."""
+
+
+def _stage_command(stage: str) -> Callable[..., None]:
+    """A command that runs one stage in the run directory, held for this process."""
+
+    def command(out: Path, **options: Any) -> None:
+        given = {name: value for name, value in options.items() if value is not None}
+        module = importlib.import_module(f"hwnas.stages.{stage}")  # only now: --help must not wait for torch
+        run_module = importlib.import_module("hwnas.stages.run")
+        with exclusive(out):
+            run = run_module.open_run(out, given)
+            if stage == "generate":
+                module.run_stage(run)
+                return
+            with run.stage(stage):
+                module.run_stage(run)
+
+    command.__signature__ = inspect.signature(_stage_options)  # type: ignore[attr-defined]
+    command.__annotations__ = _stage_options.__annotations__
+    command.__doc__ = STAGES[stage]
+    return command
+
+
+for _stage in STAGES:
+    app.command(_stage)(_stage_command(_stage))
+
+
+@app.command()
+def spaces() -> None:
+    """List the search spaces: how many networks, rows to profile, the smallest and the largest network."""
+    from hwnas.spaces import DEFAULT_RESOLUTION, IMAGENET_RESOLUTION, SPACES, SpaceConfig, build_space, extremes, macs
+    from hwnas.spaces.layers import is_free
+
+    table = Table("space", "pixels", "decisions", "networks", "rows to profile", "smallest", "largest")
+    for name in SPACES:
+        resolution = DEFAULT_RESOLUTION.get(name, IMAGENET_RESOLUTION)
+        space = build_space(SpaceConfig(name, resolution, 1000))
+        ends = [f"{macs(space.ops(arch)) / 1e6:.1f} M MACs" for arch in extremes(space)]
+        rows = sum(not is_free(spec) for spec in space.all_ops())
+        table.add_row(name, str(resolution), str(len(space.decisions)), f"{space.size:.2e}", str(rows), *ends)
+    Console().print(table)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """From images and a device to the most accurate mobile model within a latency budget."""
+    if version:
+        print(f"hwnas {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; what a user can mend is one line on stderr and exit status 1."""
+    try:
+        app(prog_name="hwnas")
+    except UserError as error:
+        sys.exit(f"hwnas: {error}")
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        sys.exit(f"hwnas: {error.strerror}{where}; free space or permissions there, then run the same command again")
+    except KeyboardInterrupt:
+        sys.exit("hwnas: interrupted; run the same command again to continue")
+
+
+if __name__ == "__main__":
+    main()

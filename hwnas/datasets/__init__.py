@@ -1,0 +1,43 @@
+"""Images of any origin -> three disjoint parts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hwnas.datasets.dataset import PARTS, DataConfig, ImageSet, Splits
+from hwnas.datasets.digits import Digits
+from hwnas.datasets.folder import Folder
+from hwnas.datasets.npz import Npz
+from hwnas.datasets.prepare import load, prepare_parts
+from hwnas.datasets.source import Source
+from hwnas.datasets.torchvision_sets import TorchvisionSet, torchvision_names
+from hwnas.errors import UserError, unknown
+
+
+def open_source(config: DataConfig) -> Source:
+    """The images that `config.data` names: digits, an existing path, or a data set of torchvision."""
+    path = Path(config.data)
+    if config.data == "digits":
+        return Digits(config)
+    if path.is_dir():
+        return Folder(config)
+    if path.is_file() and path.suffix == ".npz":
+        return Npz(config)
+    if path.is_file():
+        raise UserError(f"--data {config.data} is a file; allowed are a folder with a subfolder per class, or a .npz")
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(f"--data {config.data} does not exist; give a folder, a .npz, or a data set by name")
+    if config.data not in torchvision_names():
+        raise unknown(
+            "data set", config.data, ["digits", *torchvision_names()], "An existing folder or .npz is allowed."
+        )
+    return TorchvisionSet(config)
+
+
+def prepare(
+    config: DataConfig, folder: Path, min_side: int, progress: Callable[[int, int], None] | None = None
+) -> Splits:
+    """The three parts in `folder`, decoded on the first call."""
+    return prepare_parts(config, folder, open_source, min_side, progress or (lambda done, total: None))
+
+
+__all__ = ["PARTS", "DataConfig", "ImageSet", "Source", "Splits", "load", "open_source", "prepare"]

@@ -1,0 +1,57 @@
+"""A folder with a subfolder per class, or with train/ and val/ or test/ that hold them."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hwnas.datasets.dataset import DataConfig
+from hwnas.datasets.source import OFFICIAL
+from hwnas.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+PART_NAMES = ("train", "val", "test")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _official_parts(root: Path) -> dict[Path, int]:
+    """Folder -> part. A val/ without a test/ is what accuracy is told of."""
+    present = [name for name in PART_NAMES if (root / name).is_dir()]
+    if "train" not in present or len(present) < 2:
+        return {root: OFFICIAL["train"]}
+    val = OFFICIAL["search"] if "test" in present else OFFICIAL["test"]
+    return {root / name: {"train": 0, "val": val, "test": 2}[name] for name in present}
+
+
+class Folder:
+    """Images found on disk, in sorted order."""
+
+    def __init__(self, config: DataConfig) -> None:
+        root = Path(config.data)
+        found = [
+            (path, group.name, part)
+            for folder, part in _official_parts(root).items()
+            for group in _subfolders(folder)
+            for path in sorted(group.rglob("*"))
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        ]
+        if not found:
+            raise UserError(
+                f"no images in {root}; it must hold a subfolder per class (or train/ and val/ with one per class) "
+                f"with {', '.join(sorted(SUFFIXES))} files"
+            )
+        self.paths = [path for path, _, _ in found]
+        self.classes = tuple(sorted({name for _, name, _ in found}))
+        self.labels = np.array([self.classes.index(name) for _, name, _ in found], np.int64)
+        self.part = np.array([part for _, _, part in found], np.int8)
+        self.flip = True
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def image(self, index: int) -> Image.Image:
+        with Image.open(self.paths[index]) as image:
+            return image.convert("RGB")

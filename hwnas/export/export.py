@@ -1,0 +1,89 @@
+"""Trained module -> model files that are proven to compute the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hwnas.runtimes import RUNTIMES
+
+MAX_RELATIVE_ERROR = 1e-4  # of logits, relative to the largest one
+
+
+class VerificationError(Exception):
+    """A converted file does not compute what the trained network computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One converted file, and how it compares with the module on real images."""
+
+    path: str
+    size_bytes: int
+    max_relative_error: float
+    top1_agreement: float
+    images: int
+    test_accuracy: float
+
+    def as_record(self) -> dict[str, float | int | str]:
+        return asdict(self)
+
+
+def logits_of(path: Path, runtime: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, C, H, W) -> (n, classes), image by image as a phone would."""
+    model = RUNTIMES[runtime].load(path, threads=1)
+    return np.concatenate([model.run(image[None]).reshape(1, -1) for image in images])
+
+
+def export(
+    module: nn.Module,
+    runtime: str,
+    folder: Path,
+    metadata: Mapping[str, str],
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> Exported:
+    """Converts the module, puts the metadata inside the file, and compares it with the module on normalised images.
+
+    VerificationError where logits differ by more than 1e-4 of the largest one, or where any image's top-1 differs.
+    """
+    module = module.cpu().to(memory_format=torch.contiguous_format).eval()
+    path = folder / f"model{RUNTIMES[runtime].suffix}"
+    _, *shape = images.shape
+    RUNTIMES[runtime].convert(module, (shape[0], shape[1], shape[2]), path)
+    RUNTIMES[runtime].write_metadata(path, dict(metadata))
+    with torch.no_grad():
+        expected = np.concatenate([module(torch.from_numpy(x)).numpy() for x in np.array_split(images, 8) if len(x)])
+    found = logits_of(path, runtime, images)
+    error = float(np.abs(found - expected).max() / np.abs(expected).max())
+    agreement = float((found.argmax(1) == expected.argmax(1)).mean())
+    if not error <= MAX_RELATIVE_ERROR or agreement < 1:
+        raise VerificationError(
+            f"the {runtime} file differs from the trained network: logits by {error:.2g} relative (allowed "
+            f"{MAX_RELATIVE_ERROR:g}), the same top-1 on {agreement:.2%} of {len(images)} images"
+        )
+    accuracy = float((found.argmax(1) == labels).mean())
+    return Exported(path.name, path.stat().st_size, error, agreement, len(images), accuracy)
+
+
+def preprocessing(resolution: int, stored: int, mean: float, std: float) -> dict[str, object]:
+    """What an app has to do to an image before the model, in order."""
+    return {
+        "color": "RGB",
+        "resize_shorter_side_px": stored,
+        "center_crop_px": resolution,
+        "scale": "value / 255",
+        "mean": [mean] * 3,
+        "std": [std] * 3,
+    }
+
+
+def write_beside(folder: Path, classes: Sequence[str], preprocessing_json: str) -> None:
+    """`labels.txt`, a class a line in the order of the logits, and `preprocessing.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "labels.txt").write_text("\n".join(classes) + "\n")
+    (folder / "preprocessing.json").write_text(preprocessing_json + "\n")

@@ -1,0 +1,103 @@
+"""LiteRT, TensorFlow Lite's successor: litert-torch converts, ai-edge-litert (or tflite-runtime) runs."""
+
+import importlib
+import json
+from collections.abc import Sequence
+from importlib import metadata as packages
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import UserError
+from hwnas.runtimes.quiet import quiet
+from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
+from hwnas.spaces.layers import Block
+from hwnas.storage import write_atomically
+
+if TYPE_CHECKING:
+    from torch import nn
+
+INTERPRETERS = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
+METADATA_NAME = "hwnas"
+
+
+def _installed() -> tuple[str, str]:
+    """(package, version) of the interpreter; the maintained one first."""
+    for package in INTERPRETERS:
+        try:
+            return package, packages.version(package)
+        except packages.PackageNotFoundError:
+            continue
+    raise UserError("no TFLite runtime is installed; `pip install ai-edge-litert`")
+
+
+class LoadedLiteRT:
+    """An interpreter with its input bound."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        package, _ = _installed()
+        with quiet():
+            interpreter = importlib.import_module(INTERPRETERS[package]).Interpreter(str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+        self.interpreter: Any = interpreter
+        self.input, self.output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        interpreter.set_tensor(self.input["index"], np.zeros(self.input["shape"], self.input["dtype"]))
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.interpreter.set_tensor(self.input["index"], np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+        self.interpreter.invoke()
+        y: NDArray[np.float32] = self.interpreter.get_tensor(self.output["index"])
+        return y.transpose(0, 3, 1, 2) if y.ndim == 4 else y
+
+    def invoke(self) -> None:
+        self.interpreter.invoke()
+
+
+class LiteRT:
+    """Files are channel-last inside, so that no transpose is left at either end."""
+
+    name = "litert"
+    suffix = ".tflite"
+
+    def version(self) -> str:
+        return " ".join(_installed())
+
+    def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
+        import torch
+
+        with quiet():
+            import litert_torch  # seconds, and only exporting needs it
+
+        channels, height, width = input_shape
+        example = torch.zeros(1, channels, height, width)
+        with torch.no_grad():
+            outputs = [0] if module(example).ndim == 4 else []
+        with quiet():
+            channel_last = litert_torch.to_channel_last_io(module.eval(), args=[0], outputs=outputs)
+            edge = litert_torch.convert(channel_last.eval(), (example.permute(0, 2, 3, 1).contiguous(),))
+            write_atomically(path, lambda temporary: edge.export(str(temporary)))
+
+    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
+        from hwnas.runtimes.litert_blocks import build_tflite  # needs the schema that only ai-edge-litert ships
+
+        path.write_bytes(build_tflite(blocks, weights, input_shape))
+
+    def load(self, path: Path, threads: int) -> LoadedModel:
+        return LoadedLiteRT(path, threads)
+
+    def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
+        from hwnas.runtimes.litert_blocks import add_metadata
+
+        content = add_metadata(path.read_bytes(), METADATA_NAME, json.dumps(metadata))
+        write_atomically(path, lambda temporary: _write(temporary, content))
+
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        from hwnas.runtimes.litert_blocks import metadata_text
+
+        return dict(json.loads(metadata_text(path.read_bytes(), METADATA_NAME) or "{}"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

@@ -1,0 +1,178 @@
+"""Blocks -> a TFLite file, straight from the schema, with the operators that litert-torch emits for them.
+
+A conversion takes a second a block; this takes milliseconds. That what is measured here is what ships is proven by
+tests: the same operator list, the same output.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as tfl
+from numpy.typing import NDArray
+
+from hwnas.runtimes.runtime import Shape, Weights
+from hwnas.spaces.layers import Block, Conv, GlobalPool, Linear
+
+RELU6 = tfl.ActivationFunctionType.RELU6
+NO_ACTIVATION = tfl.ActivationFunctionType.NONE
+FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
+SCHEMA_VERSION = 3
+TYPES = {np.dtype(np.float32): tfl.TensorType.FLOAT32, np.dtype(np.int32): tfl.TensorType.INT32}
+
+
+class Graph:
+    """A TFLite model under construction: one subgraph, tensors channel-last."""
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        self.model, self.graph = tfl.ModelT(), tfl.SubGraphT()
+        self.model.version, self.model.description = SCHEMA_VERSION, b"hwnas"
+        self.model.buffers = [tfl.BufferT()]  # the first one is empty by definition
+        self.model.operatorCodes, self.model.subgraphs = [], [self.graph]
+        self.graph.name, self.graph.tensors, self.graph.operators = b"main", [], []
+        self.codes: dict[tuple[int, int], int] = {}
+        self.graph.inputs = [self.tensor(input_shape)]
+
+    def tensor(self, shape: tuple[int, ...]) -> int:
+        """The index of a new activation."""
+        return self._add(shape, tfl.TensorType.FLOAT32, buffer=0)
+
+    def constant(self, value: NDArray[Any]) -> int:
+        """The index of a new constant."""
+        buffer = tfl.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        return self._add(value.shape, TYPES[value.dtype], len(self.model.buffers) - 1)
+
+    def _add(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:
+        tensor = tfl.TensorT()
+        tensor.shape, tensor.type, tensor.buffer = list(shape), kind, buffer
+        tensor.name = f"t{len(self.graph.tensors)}".encode()
+        tensor.hasRank = True
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        return tuple(self.graph.tensors[tensor].shape)
+
+    def operator(self, name: str, inputs: list[int], out_shape: tuple[int, ...], options: Any = None) -> int:
+        """Adds an operator; returns the index of its output."""
+        code = getattr(tfl.BuiltinOperator, name)
+        version = FULLY_CONNECTED_VERSION if name == "FULLY_CONNECTED" else 1
+        node = tfl.OperatorT()
+        node.opcodeIndex = self.codes.setdefault((code, version), len(self.codes))
+        node.inputs, node.outputs = inputs, [self.tensor(out_shape)]
+        if options is not None:
+            node.builtinOptions = options
+            node.builtinOptionsType = getattr(tfl.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self.graph.operators.append(node)
+        return int(node.outputs[0])
+
+    def serialise(self, output: int) -> bytes:
+        """The file's content."""
+        self.graph.outputs = [output]
+        for code, version in self.codes:
+            entry = tfl.OperatorCodeT()
+            entry.builtinCode, entry.version = code, version
+            entry.deprecatedBuiltinCode = min(code, 127)
+            self.model.operatorCodes.append(entry)
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+
+def build_tflite(blocks: Sequence[Block], weights: Weights, input_shape: Shape) -> bytes:
+    """The blocks one after another as a TFLite file for one channel-last image."""
+    channels, height, width = input_shape
+    graph, left = Graph((1, height, width, channels)), iter(weights)
+    x: int = graph.graph.inputs[0]
+    for block in blocks:
+        y = x
+        for layer in block.layers:
+            match layer:
+                case Conv():
+                    y = _conv(graph, y, layer, *next(left))
+                case GlobalPool():
+                    y = _global_pool(graph, y)
+                case Linear():
+                    y = _linear(graph, y, *next(left))
+        x = graph.operator("ADD", [x, y], graph.shape(y), _add_options()) if block.residual else y
+    return graph.serialise(x)
+
+
+def _add_options() -> Any:
+    options = tfl.AddOptionsT()
+    options.potScaleInt16 = True
+    return options
+
+
+def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
+    """A stride of 2 is PAD, then VALID: TFLite's SAME would pad the other side than torch does."""
+    padding = tfl.Padding.SAME
+    if layer.stride > 1 and layer.kernel > 1:
+        x, padding = _pad(graph, x, layer.kernel // 2), tfl.Padding.VALID
+    _, height, width, _ = graph.shape(x)
+    lost = layer.kernel - 1 if padding == tfl.Padding.VALID else 0
+    out = (1, -(-(height - lost) // layer.stride), -(-(width - lost) // layer.stride), layer.out_channels)
+    depthwise = layer.groups > 1
+    options = tfl.DepthwiseConv2DOptionsT() if depthwise else tfl.Conv2DOptionsT()
+    options.padding, options.strideH, options.strideW = padding, layer.stride, layer.stride
+    options.dilationHFactor = options.dilationWFactor = 1
+    options.fusedActivationFunction = RELU6 if layer.activation == "relu6" else NO_ACTIVATION
+    if depthwise:
+        if not layer.groups == layer.in_channels == layer.out_channels:
+            raise ValueError(f"only depthwise groups can be written to TFLite, {layer} came")
+        options.depthMultiplier = 1
+    kernel = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
+    inputs = [x, graph.constant(kernel), graph.constant(bias)]
+    return graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, out, options)
+
+
+def _pad(graph: Graph, x: int, pixels: int) -> int:
+    _, height, width, channels = graph.shape(x)
+    amounts = np.array([[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], np.int32)
+    out = (1, height + 2 * pixels, width + 2 * pixels, channels)
+    return graph.operator("PAD", [x, graph.constant(amounts)], out, tfl.PadOptionsT())
+
+
+def _global_pool(graph: Graph, x: int) -> int:
+    axes = graph.constant(np.array([2, 1], np.int32))
+    options = tfl.ReducerOptionsT()
+    options.keepDims = False
+    return graph.operator("MEAN", [x, axes], (1, graph.shape(x)[3]), options)
+
+
+def _linear(graph: Graph, x: int, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
+    options = tfl.FullyConnectedOptionsT()
+    options.keepNumDims = True
+    inputs = [x, graph.constant(weight), graph.constant(bias)]
+    return graph.operator("FULLY_CONNECTED", inputs, (1, weight.shape[0]), options)
+
+
+def add_metadata(content: bytes, name: str, text: str) -> bytes:
+    """The same model with a named metadata buffer; one of that name is replaced."""
+    model = tfl.ModelT.InitFromPackedBuf(content, 0)
+    model.metadata = [entry for entry in model.metadata or [] if entry.name != name.encode()]
+    buffer, entry = tfl.BufferT(), tfl.MetadataT()
+    buffer.data = np.frombuffer(text.encode(), np.uint8)
+    model.buffers.append(buffer)
+    entry.name, entry.buffer = name.encode(), len(model.buffers) - 1
+    model.metadata.append(entry)
+    builder = flatbuffers.Builder(len(content) + len(text) + 1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def metadata_text(content: bytes, name: str) -> str:
+    """The metadata buffer of that name; empty where there is none."""
+    model = tfl.ModelT.InitFromPackedBuf(content, 0)
+    buffers = [model.buffers[entry.buffer].data for entry in model.metadata or [] if entry.name == name.encode()]
+    return bytes(buffers[0]).decode() if buffers else ""
+
+
+def operator_names(content: bytes) -> list[str]:
+    """The operators of a file in order of execution."""
+    names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
+    model = tfl.ModelT.InitFromPackedBuf(content, 0)
+    return [names[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]

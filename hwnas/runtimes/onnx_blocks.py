@@ -1,0 +1,88 @@
+"""Blocks -> an ONNX file, straight from the format, with what ONNX Runtime executes of torch's exported file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from hwnas.runtimes.runtime import Shape, Weights
+from hwnas.spaces.layers import Block, Conv, GlobalPool, Linear
+
+OPSET = 18
+IR_VERSION = 10
+INPUT, OUTPUT = "image", "logits"
+
+
+class Graph:
+    """Nodes and constants under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: NDArray[Any]) -> str:
+        """The name of a new constant."""
+        name = f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        """Adds an operator; returns the name of its output."""
+        name = f"n{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+
+def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) -> bytes:
+    """The blocks one after another as an ONNX file for one image."""
+    graph, left, x = Graph(), iter(weights), INPUT
+    for block in blocks:
+        y = x
+        for layer in block.layers:
+            match layer:
+                case Conv():
+                    y = _conv(graph, y, layer, *next(left))
+                case GlobalPool():
+                    y = graph.node("Flatten", [graph.node("GlobalAveragePool", [y])], axis=1)
+                case Linear():
+                    weight, bias = next(left)
+                    y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
+        x = graph.node("Add", [x, y]) if block.residual else y
+    graph.nodes[-1].output[0] = OUTPUT
+    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *input_shape])]
+    outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)]
+    made = helper.make_graph(graph.nodes, "hwnas", inputs, outputs, graph.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return bytes(model.SerializeToString())
+
+
+def _conv(graph: Graph, x: str, layer: Conv, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+    half = layer.kernel // 2
+    y = graph.node(
+        "Conv",
+        [x, graph.constant(weight), graph.constant(bias)],
+        kernel_shape=[layer.kernel] * 2,
+        strides=[layer.stride] * 2,
+        pads=[half] * 4,
+        group=layer.groups,
+    )
+    if layer.activation == "relu6":
+        zero, six = (graph.constant(np.array(value, np.float32)) for value in (0, 6))
+        y = graph.node("Clip", [y, zero, six])
+    return y
+
+
+def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """The same model with these properties."""
+    model = onnx.load_from_string(content)
+    del model.metadata_props[:]
+    helper.set_model_props(model, metadata)
+    return bytes(model.SerializeToString())
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """The properties of a model."""
+    return {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}

@@ -1,0 +1,80 @@
+"""export: the trained winner as ONNX and TFLite, checked on test images, with labels and preprocessing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hwnas import __version__
+from hwnas.datasets import Splits
+from hwnas.devices import load_profile
+from hwnas.errors import UserError
+from hwnas.export import VerificationError, export, preprocessing, write_beside
+from hwnas.nn import Network
+from hwnas.runtimes import RUNTIMES
+from hwnas.stages.progress import progress
+from hwnas.stages.run import Run, say
+from hwnas.stages.train import build_network, checkpoint_name
+from hwnas.storage import Record, read_json
+from hwnas.train import MEAN, STD, eval_images, load_checkpoint, normalise, stored_size
+
+SHIPPED = ("litert", "ort")
+CHECKED_IMAGES = 200
+
+
+def run_stage(run: Run) -> None:
+    """Writes `export/` and `export.json`; UserError where a file does not compute what was trained."""
+    winner, splits = run.needs("selection.json", "select")["winner"], run.splits()
+    run.needs("train.json", "train")
+    name = checkpoint_name(winner)
+    if run.file("export.json").exists() and read_json(run.file("export.json"))["checkpoint"] == name:
+        say(f"{run.file('export')} holds the winner already")
+        return
+    temporary = run.file(".export")
+    shutil.rmtree(temporary, ignore_errors=True)
+    network = trained_network(run, winner)
+    files = _export_all(run, network, splits, temporary)
+    shutil.rmtree(run.file("export"), ignore_errors=True)
+    temporary.rename(run.file("export"))
+    run.write("export.json", {"checkpoint": name, "files": files})
+
+
+def trained_network(run: Run, record: Record) -> Network:
+    """A network of `selection.json` with its trained, averaged weights."""
+    network = build_network(record, run.config.seed)
+    state = load_checkpoint(run.file(f"train/{checkpoint_name(record)}.pt"))
+    network.load_state_dict(state["ema"] or state["module"])
+    return network.eval()
+
+
+def _export_all(run: Run, network: Network, splits: Splits, folder: Path) -> dict[str, Record]:
+    resolution = run.config.resolution
+    described = json.dumps(preprocessing(resolution, stored_size(resolution), MEAN, STD))
+    write_beside(folder, splits.classes, described)
+    metadata = {"labels": json.dumps(splits.classes), "preprocessing": described, "hwnas_version": __version__}
+    picked = np.random.default_rng(run.config.seed).permutation(len(splits.test.labels))[:CHECKED_IMAGES]
+    images = torch.cat([eval_images(splits.test, resolution, i, i + 1) for i in sorted(picked)])
+    labels = np.asarray(splits.test.labels)[sorted(picked)]
+    runtimes = [*SHIPPED, *({load_profile(run.config.on).runtime} - set(SHIPPED))]
+    files: dict[str, Record] = {}
+    with progress("exporting") as report:
+        for number, runtime in enumerate(runtimes):
+            report(number, len(runtimes), runtime)
+            files[runtime] = _export_one(network, runtime, folder, metadata, normalise(images).numpy(), labels)
+        report(len(runtimes), len(runtimes), "")
+    return files
+
+
+def _export_one(network, runtime, folder, metadata, images, labels) -> Record:  # type: ignore[no-untyped-def]
+    if runtime not in SHIPPED:  # the fake runtime only writes down what would run
+        path = folder / f"model{RUNTIMES[runtime].suffix}"
+        RUNTIMES[runtime].convert(network, images.shape[1:], path)
+        return {"path": path.name, "size_bytes": path.stat().st_size}
+    try:
+        exported = export(network, runtime, folder, metadata, images, labels)
+    except VerificationError as error:
+        raise UserError(f"{error}; nothing was exported") from None
+    say(f"{exported.path}: largest difference {exported.max_relative_error:.1e} relative, the same top-1 everywhere")
+    return {**exported.as_record()}

@@ -1,0 +1,82 @@
+"""Whole networks in a run: which they are, how they are described, and their measured latency."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.devices import Profile, load_profile, open_device
+from hwnas.latency.profiler import identity, measure_rows
+from hwnas.latency.table import LatencyTable
+from hwnas.resources import find
+from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
+from hwnas.stages.progress import Report
+from hwnas.stages.run import Run
+from hwnas.storage import Record
+
+
+@dataclass(frozen=True)
+class NetworkId:
+    """A network of any space."""
+
+    config: SpaceConfig
+    arch: Arch
+
+    @property
+    def space(self) -> Space:
+        return build_space(self.config)
+
+    @property
+    def key(self) -> str:
+        """Its row in `networks.jsonl`."""
+        space = self.config
+        choices = ".".join(map(str, self.arch))
+        return f"{space.name}-r{space.resolution}-w{space.width_mult:g}-n{space.num_classes}-{choices}"
+
+    def describe(self, label: str, **more: Any) -> Record:
+        """The network as `selection.json` holds it."""
+        ops = self.space.ops(self.arch)
+        return {
+            "label": label,
+            "space": self.config.name,
+            "resolution": self.config.resolution,
+            "num_classes": self.config.num_classes,
+            "width_mult": self.config.width_mult,
+            "arch": list(self.arch),
+            "choices": self.space.to_names(self.arch),
+            "macs": macs(ops),
+            "params": params(ops),
+            **more,
+        }
+
+
+def network_of(record: Record) -> NetworkId:
+    """The network that a record of `selection.json` describes."""
+    config = SpaceConfig(record["space"], record["resolution"], record["num_classes"], record["width_mult"])
+    return NetworkId(config, tuple(record["arch"]))
+
+
+def own_network(run: Run, space: Space, arch: Arch) -> NetworkId:
+    """An architecture of the run's own space."""
+    config = SpaceConfig(space.name, run.config.resolution, space.num_classes, run.config.width_mult)
+    return NetworkId(config, arch)
+
+
+def operator_table(run: Run, profile: Profile) -> LatencyTable:
+    """The run's latency table: `table.jsonl`, or the one that --table names."""
+    path = run.file("table.jsonl")
+    if run.config.table is not None:
+        path = find("latency_tables", run.config.table, ".jsonl")
+    return LatencyTable(path, _identity(run, profile))
+
+
+def _identity(run: Run, profile: Profile) -> dict[str, str]:
+    return identity(profile, open_device(profile), run.space_at(2))
+
+
+def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list[float]:
+    """Median latency of each network on the run's device; what `networks.jsonl` lacks is measured now."""
+    profile = load_profile(run.config.on)
+    table = LatencyTable(run.file("networks.jsonl"), _identity(run, profile), row="network")
+    rows = {network.key: network.space.ops(network.arch) for network in networks}
+    measure_rows(rows, profile, table, run.config.seed, report)
+    return [table[network.key].median_ms for network in networks]

@@ -1,0 +1,29 @@
+"""plan: how many operators the space needs, how many are measured, how long the rest will take."""
+
+from hwnas.devices import load_profile
+from hwnas.latency.profiler import estimated_s, rows_to_measure
+from hwnas.stages.networks import operator_table
+from hwnas.stages.run import Run, say
+
+
+def run_stage(run: Run) -> None:
+    """Writes `plan.json`."""
+    profile = load_profile(run.config.on)
+    space, table = run.space, operator_table(run, profile)
+    needed = rows_to_measure(space)
+    remaining = len(table.missing(needed, profile.timing.rounds))
+    seconds = estimated_s(space, profile, table)
+    run.write(
+        "plan.json",
+        {
+            "space": space.name,
+            "operators": len(needed),
+            "measured": len(needed) - remaining,
+            "remaining": remaining,
+            "estimated_s": seconds,
+        },
+    )
+    say(
+        f"{space.name} at {run.config.resolution} pixels needs {len(needed)} operators; {len(needed) - remaining} are "
+        f"measured, the other {remaining} will take about {seconds:.0f} s on {profile.name}"
+    )

@@ -1,0 +1,23 @@
+"""The predictor of a run, and the budget it was given."""
+
+from hwnas.errors import UserError
+from hwnas.latency import TablePredictor
+from hwnas.spaces import Space
+from hwnas.stages.run import Run
+
+
+def load_predictor(run: Run, space: Space) -> TablePredictor:
+    """What `fit` left; needs neither the device nor its packages."""
+    record = run.needs("predictor.json", "fit")
+    found = (record["identity"]["space"], record["identity"]["resolution"])
+    if found != (space.name, str(space.input_shape[1])):
+        raise UserError(
+            f"{run.file('predictor.json')} is of {found[0]} at {found[1]} pixels, the run searches {space.name} at "
+            f"{space.input_shape[1]}; run `hwnas fit` again"
+        )
+    return TablePredictor(space, record["op_ms"], record["scale"], record["offset_ms"])
+
+
+def load_budget_ms(run: Run) -> float:
+    """The budget that `feasible` found to be reachable."""
+    return float(run.needs("feasible.json", "feasible")["budget_ms"])

@@ -1,0 +1,24 @@
+"""profile: measures every operator that the table lacks."""
+
+from hwnas.devices import load_profile
+from hwnas.errors import UserError
+from hwnas.latency.profiler import profile_space, rows_to_measure
+from hwnas.stages.networks import operator_table
+from hwnas.stages.progress import progress
+from hwnas.stages.run import Run, say
+
+
+def run_stage(run: Run) -> None:
+    """Completes `table.jsonl`; UserError naming the operators that the device cannot run."""
+    profile = load_profile(run.config.on)
+    space, table = run.space, operator_table(run, profile)
+    with progress("profiling") as report:
+        profile_space(space, profile, table, run.config.seed, report)
+    missing = table.missing(rows_to_measure(space), profile.timing.rounds)
+    if missing:
+        first = missing[0]
+        raise UserError(
+            f"{len(missing)} operators could not be measured on {profile.name}, first {first}: "
+            f"{table.errors.get(first, 'interrupted')}; run `hwnas profile` again to retry them"
+        )
+    say(f"{len(table)} operators are in {table.journal.path}")

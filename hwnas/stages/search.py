@@ -1,0 +1,116 @@
+"""search: trains the super-network, then evolution and, with as many evaluations, random search within the budget."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from hwnas.datasets import Splits
+from hwnas.nn import Compute, Supernet, fastest
+from hwnas.objective import accuracy_and_latency, hard_budget, pareto_front
+from hwnas.search import Budget, Evolution, EvolutionConfig, RandomSearch, Strategy, Trial, search
+from hwnas.spaces import Arch, Space, macs, params
+from hwnas.stages.predictor import load_budget_ms, load_predictor
+from hwnas.stages.progress import progress
+from hwnas.stages.run import Run, say
+from hwnas.storage import Journal, Record, read_json
+from hwnas.supernet import PathAccuracy, calibration_batches, supernet_training
+
+RECALIBRATION_BATCH = 128
+EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
+
+
+def run_stage(run: Run) -> None:
+    """Writes `supernet.pt`, `trials.jsonl` and `front.json`."""
+    splits, space = run.splits(), run.space
+    budget = Budget(space, load_predictor(run, space).arch_ms, load_budget_ms(run))
+    compute = load_compute(run, space)
+    accuracy = trained_supernet(run, space, splits, compute)
+    trials = run.journal("trials.jsonl")
+    count = run.config.population * run.config.generations
+    evolution = Evolution(budget, run.config.seed, EvolutionConfig(run.config.population, _parents(run)))
+    for name, strategy in (("random", RandomSearch(budget, run.config.seed + 1)), ("evolution", evolution)):
+        _search(name, strategy, budget, accuracy, trials, count)
+    write_front(run, trials)
+
+
+def _parents(run: Run) -> int:
+    return max(2, run.config.population // 5)  # the paper's 10 of 50
+
+
+def load_compute(run: Run, space: Space) -> Compute:
+    """The settings measured as fastest on the first call; the same ever after, so that a run can be repeated."""
+    file = run.file("compute.json")
+    if not file.exists():
+        compute, timings_ms = fastest(space, run.config.batch_size)
+        run.write("compute.json", {**asdict(compute), "timings_ms": timings_ms})
+    record = {k: v for k, v in read_json(file).items() if k != "timings_ms"}
+    compute = Compute(**record)
+    if compute.device == "cuda" and not torch.cuda.is_available():
+        say("this run began on a GPU and goes on without one: numbers may differ in the last digits")
+        return Compute("cpu", channels_last=True)
+    return compute
+
+
+def workers(compute: Compute) -> int:
+    """Processes that load images: on a CPU the training itself needs the cores."""
+    return 0 if compute.device == "cpu" else EVALUATION_WORKERS_GPU
+
+
+def trained_supernet(run: Run, space: Space, splits: Splits, compute: Compute) -> Callable[[Arch], float]:
+    """The super-network, trained to the end, as a function from architecture to accuracy on the search part."""
+    recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits.flip)
+    training = supernet_training(
+        space, splits.train, recipe, compute, run.config.seed, run.path, workers=workers(compute)
+    )
+    with progress("training the super-network") as report:
+        training.run(on_epoch=lambda epoch, record: report(epoch, recipe.epochs, f"loss {record['loss']:.3f}"))
+    assert isinstance(training.module, Supernet)
+    resolution = space.input_shape[1]
+    batches = calibration_batches(
+        splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
+    )
+    return PathAccuracy(training.module, batches, splits.search, resolution, compute)
+
+
+def _search(
+    name: str, strategy: Strategy, budget: Budget, accuracy: Callable[[Arch], float], journal: Journal, count: int
+) -> None:
+    done = [trial_of(r) for r in journal.records if r["strategy"] == name]
+    known = {tuple(r["arch"]): r["accuracy"] for r in journal.records}
+
+    def evaluate(arch: Arch) -> dict[str, float]:
+        ops = budget.space.ops(arch)
+        found = known[arch] if arch in known else accuracy(arch)
+        return {"accuracy": found, "latency_ms": budget.latency_ms(arch), "macs": macs(ops), "params": params(ops)}
+
+    with progress(f"{name} search") as report:
+
+        def on_trial(trial: Trial) -> None:
+            journal.append({"strategy": name, "arch": list(trial.arch), **trial.metrics})
+            mine = [r for r in journal.records if r["strategy"] == name]
+            report(len(mine), count, f"best {max(r['accuracy'] for r in mine):.4f}")
+
+        search(strategy, evaluate, hard_budget(budget.budget_ms), count, done, on_trial)
+
+
+def trial_of(record: Record) -> Trial:
+    """A line of `trials.jsonl` as a trial."""
+    metrics = {k: v for k, v in record.items() if k not in ("strategy", "arch")}
+    return Trial(tuple(record["arch"]), metrics)
+
+
+def write_front(run: Run, trials: Journal) -> None:
+    """The Pareto front of all trials, and the best of random search alone."""
+
+    def scores(record: Record) -> tuple[float, ...]:
+        return accuracy_and_latency(record)
+
+    front = pareto_front(trials.records, scores)
+    random_trials = [r for r in trials.records if r["strategy"] == "random"]
+    run.write("front.json", {"front": front, "best_random": max(random_trials, key=lambda r: float(r["accuracy"]))})
+    say(
+        f"{len(trials.records)} trials; best accuracy of the super-network on the search part "
+        f"{front[0]['accuracy']:.4f}, of random search {max(r['accuracy'] for r in random_trials):.4f}"
+    )

@@ -1,0 +1,87 @@
+"""select: measures the front's best candidates whole, and picks the winner and the baselines it is compared with."""
+
+from hwnas.errors import UserError
+from hwnas.spaces import PUBLISHED, Space, SpaceConfig, build_space, published_arch
+from hwnas.stages.networks import NetworkId, measured_ms, own_network
+from hwnas.stages.predictor import load_budget_ms
+from hwnas.stages.progress import progress
+from hwnas.stages.run import Run, say
+from hwnas.storage import Record, read_json
+
+TOLERANCE = 1.03  # of the budget: a measured median above this is too slow
+WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of MobileNetV2, tried for equal latency: 0.1 to 2.5
+
+
+def rejected_archs(run: Run) -> dict[tuple[int, ...], Record]:
+    """Candidates whose exported model was measured as too slow, from `measure.json`."""
+    if not run.file("measure.json").exists():
+        return {}
+    return {tuple(a["arch"]): a for a in read_json(run.file("measure.json"))["attempts"]}
+
+
+def run_stage(run: Run) -> None:
+    """Writes `selection.json`; UserError where no candidate keeps the budget when measured."""
+    front, budget_ms, space = run.needs("front.json", "search"), load_budget_ms(run), run.space
+    attempts: list[Record] = []
+    winner = _first_within(run, space, front["front"], "winner", budget_ms, attempts)
+    random_best = _first_within(run, space, [front["best_random"]], "random", None, attempts)
+    baseline = mobilenet_v2_like(run, space, winner["measured_ms"])
+    run.write(
+        "selection.json",
+        {"winner": winner, "random": random_best, "mobilenet_v2": baseline, "attempts": attempts},
+    )
+    for network in (winner, random_best, baseline):
+        say(
+            f"{network['label']}: measured {network['measured_ms']:.4g} ms, {network['macs'] / 1e6:.1f} M multiply-adds"
+        )
+
+
+def _first_within(
+    run: Run, space: Space, trials: list[Record], label: str, budget_ms: float | None, attempts: list[Record]
+) -> Record:
+    """The first trial whose measured latency keeps the budget; those that do not are added to `attempts`."""
+    rejected = rejected_archs(run)
+    left = [t for t in trials if tuple(t["arch"]) not in rejected] if budget_ms else trials
+    for trial in left[: max(0, run.config.attempts - (len(rejected) if budget_ms else 0))]:
+        network = own_network(run, space, tuple(trial["arch"]))
+        with progress(f"measuring {label}") as report:
+            (ms,) = measured_ms(run, [network], report)
+        accuracy, predicted_ms = trial["accuracy"], trial["latency_ms"]
+        record = network.describe(label, supernet_accuracy=accuracy, predicted_ms=predicted_ms, measured_ms=ms)
+        if budget_ms is None or ms <= TOLERANCE * budget_ms:
+            return record
+        attempts.append(record)
+        say(f"a candidate predicted at {predicted_ms:.4g} ms takes {ms:.4g} ms, over the budget: taking the next")
+    raise UserError(
+        f"none of the {run.config.attempts} best candidates keeps the budget of {budget_ms:.4g} ms within 3 % when "
+        "measured; run `hwnas profile` and `hwnas fit` anew on a quiet machine, or allow more --attempts"
+    )
+
+
+def mobilenet_v2_like(run: Run, space: Space, target_ms: float) -> Record:
+    """MobileNetV2 at the width whose measured latency is nearest to the target: bisection over distinct widths."""
+    networks = distinct_widths(space)
+    low, high = 0, len(networks) - 1
+    with progress("measuring MobileNetV2 widths") as report:
+
+        def width_ms(index: int) -> float:
+            return measured_ms(run, [networks[index]], report)[0]
+
+        while high - low > 1:  # halves every time
+            middle = (low + high) // 2
+            low, high = (middle, high) if width_ms(middle) < target_ms else (low, middle)
+        near = range(max(0, low - 1), min(len(networks), high + 2))  # latency is not quite monotone in width
+        best = min(near, key=lambda index: abs(width_ms(index) - target_ms))
+        ms = width_ms(best)
+    return networks[best].describe("mobilenet_v2", supernet_accuracy=None, predicted_ms=None, measured_ms=ms)
+
+
+def distinct_widths(space: Space) -> list[NetworkId]:
+    """MobileNetV2 at every width that differs in some channel number, narrowest first."""
+    networks: dict[tuple[str, ...], NetworkId] = {}
+    for width in WIDTHS:
+        config = SpaceConfig(PUBLISHED["mobilenet_v2"].space, space.input_shape[1], space.num_classes, width)
+        chain = build_space(config)
+        arch = published_arch("mobilenet_v2", chain)
+        networks.setdefault(tuple(map(str, chain.ops(arch))), NetworkId(config, arch))
+    return list(networks.values())

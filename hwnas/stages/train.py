@@ -1,0 +1,76 @@
+"""train: the winner and its baselines from scratch, with one recipe, tested on images that no search step saw."""
+
+import torch
+
+from hwnas.datasets import Splits
+from hwnas.nn import Compute, Network
+from hwnas.spaces import SpaceConfig, build_space
+from hwnas.stages.progress import progress
+from hwnas.stages.run import Run, say
+from hwnas.stages.search import load_compute, workers
+from hwnas.storage import Record, read_json
+from hwnas.train import Training, accuracy
+
+LABELS = ("winner", "random", "mobilenet_v2")
+
+
+def run_stage(run: Run) -> None:
+    """Writes `train/LABEL.pt` and `train.json`. Networks that are the same are trained once."""
+    selection, splits = run.needs("selection.json", "select"), run.splits()
+    compute = load_compute(run, run.space)
+    done: dict[str, Record] = read_json(run.file("train.json")) if run.file("train.json").exists() else {}
+    for label in LABELS:
+        name = checkpoint_name(selection[label])
+        same = [done[other] for other in done if done[other]["checkpoint"] == name]
+        done[label] = same[0] if same else _train(run, label, name, selection[label], splits, compute)
+        run.write("train.json", done)
+        say(f"{label}: test accuracy {done[label]['test_accuracy']:.4f} on {done[label]['test_images']} images")
+
+
+def checkpoint_name(network: Record) -> str:
+    """Names the files of a training after what is trained, so that another winner does not meet its checkpoint."""
+    return f"{network['space']}-w{network['width_mult']:g}-{''.join(map(str, network['arch']))}"
+
+
+def build_network(network: Record, seed: int) -> Network:
+    """A network of `selection.json` with fresh weights that follow from the seed."""
+    torch.manual_seed(seed)
+    config = SpaceConfig(network["space"], network["resolution"], network["num_classes"], network["width_mult"])
+    return Network(build_space(config), tuple(network["arch"]))
+
+
+def _train(run: Run, label: str, name: str, record: Record, splits: Splits, compute: Compute) -> Record:
+    network, recipe = (
+        build_network(record, run.config.seed),
+        run.recipe(run.config.train_epochs, run.config.lr, splits.flip),
+    )
+    checkpoint, journal = run.file(f"train/{name}.pt"), run.file(f"train/{name}.jsonl")
+    resolution = run.config.resolution
+    training = Training(
+        network,
+        lambda x, step: network(x),
+        splits.train,
+        resolution,
+        recipe,
+        compute,
+        run.config.seed,
+        checkpoint,
+        journal,
+        workers(compute),
+    )
+
+    def search_accuracy() -> float:
+        network.eval()
+        return accuracy(network, splits.search, resolution, compute)
+
+    with progress(f"training {label}") as report:
+        training.run(search_accuracy, lambda epoch, r: report(epoch, recipe.epochs, f"{r['search_accuracy']:.4f}"))
+    epochs = training.history()
+    return {
+        "checkpoint": name,
+        "search_accuracy": search_accuracy(),
+        "test_accuracy": accuracy(network, splits.test, resolution, compute),
+        "test_images": len(splits.test.labels),
+        "epochs": recipe.epochs,
+        "seconds": sum(r["seconds"] for r in epochs),
+    }

@@ -1,0 +1,79 @@
+"""What every space must do."""
+
+import random
+
+import pytest
+import torch
+
+from hwnas.nn import Network, Supernet
+from hwnas.spaces import DEFAULT_RESOLUTION, SPACES, SpaceConfig, build_space, extremes, macs, params
+from hwnas.spaces.space import Space
+
+pytestmark = pytest.mark.parametrize("name", SPACES)
+NUM_CLASSES = 7
+
+
+def space_of(name: str) -> Space:
+    return build_space(SpaceConfig(name, min(DEFAULT_RESOLUTION.get(name, 64), 64), NUM_CLASSES))
+
+
+def test_operator_keys_are_unique(name):
+    keys = [str(spec) for spec in space_of(name).all_ops()]
+    assert len(keys) == len(set(keys))
+
+
+def test_every_operator_follows_from_the_shapes_before_it(name):
+    space = space_of(name)
+    shape = space.input_shape
+    for spec in space.ops(space.sample(random.Random(3)))[:-1]:
+        assert spec.in_shape == shape
+        shape = spec.out_shape
+
+
+def test_random_networks_have_the_declared_output_parameters_and_macs(name):
+    space, rng = space_of(name), random.Random(0)
+    for _ in range(2):
+        arch = space.sample(rng)
+        network = Network(space, arch).eval()
+        counted = _counted_macs(network, torch.randn(1, *space.input_shape))
+        assert counted == macs(space.ops(arch))
+        assert sum(p.numel() for p in network.parameters()) == params(space.ops(arch))
+        assert network(torch.randn(2, *space.input_shape)).shape == (2, NUM_CLASSES)
+
+
+def _counted_macs(network: torch.nn.Module, x: torch.Tensor) -> int:
+    total = 0
+
+    def count(module, inputs, output):
+        nonlocal total
+        total += output[0].numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(count)
+    network(x)
+    return total
+
+
+def test_a_path_of_the_supernet_equals_the_network_with_its_weights(name):
+    space = space_of(name)
+    supernet = Supernet(space).eval()
+    arch = space.sample(random.Random(1))
+    network = Network(space, arch).eval()
+    for mine, theirs in zip(network.blocks, supernet.path(arch), strict=True):
+        mine.load_state_dict(theirs.state_dict(), strict=False)  # the network's scales stay 1, its shifts 0
+    x = torch.randn(2, *space.input_shape)
+    torch.testing.assert_close(network(x), supernet(x, arch))
+
+
+def test_extremes_bound_random_networks(name):
+    space, rng = space_of(name), random.Random(2)
+    smallest, largest = (macs(space.ops(arch)) for arch in extremes(space))
+    for _ in range(20):
+        assert smallest <= macs(space.ops(space.sample(rng))) <= largest
+
+
+def test_names_and_indices_are_inverse(name):
+    space = space_of(name)
+    arch = space.sample(random.Random(4))
+    assert space.from_names(tuple(space.to_names(arch))) == arch

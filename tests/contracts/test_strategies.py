@@ -1,0 +1,89 @@
+"""What every strategy must do on every space."""
+
+import random
+
+import pytest
+
+from hwnas.errors import UserError
+from hwnas.objective import hard_budget
+from hwnas.search import STRATEGIES, Budget, search
+from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes, macs
+
+TRIALS = 120
+
+
+@pytest.fixture(params=SPACES)
+def space(request):
+    return build_space(SpaceConfig(request.param, 64, 10))
+
+
+def cost_ms(space):
+    return lambda arch: macs(space.ops(arch)) / 1e7
+
+
+def budget_of(space, share=0.4):
+    low, high = map(cost_ms(space), extremes(space))
+    return Budget(space, cost_ms(space), low + share * (high - low))
+
+
+def toy(space):
+    """Accuracy is the share of choices that agree with a hidden architecture."""
+    target = budget_of(space, 0.35).sample(random.Random(9))
+    ms = cost_ms(space)
+    return lambda arch: {
+        "accuracy": sum(a == b for a, b in zip(arch, target, strict=True)) / len(arch),
+        "latency_ms": ms(arch),
+    }
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_asks_keep_the_budget_and_the_seed_decides(name, space):
+    budget = budget_of(space)
+    objective = hard_budget(budget.budget_ms)
+    runs = [search(STRATEGIES[name](budget, seed), toy(space), objective, TRIALS) for seed in (5, 5, 6)]
+    for trial in runs[0]:
+        space.check(trial.arch)
+        assert trial.metrics["latency_ms"] <= budget.budget_ms
+    archs = [[t.arch for t in run] for run in runs]
+    assert archs[0] == archs[1] != archs[2]
+    assert len(set(archs[0])) == TRIALS  # nothing is evaluated twice
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_replaying_a_cut_off_search_continues_it_exactly(name, space):
+    budget = budget_of(space)
+    objective = hard_budget(budget.budget_ms)
+    whole = search(STRATEGIES[name](budget, 5), toy(space), objective, TRIALS)
+    evaluated = []
+
+    def evaluate(arch):
+        evaluated.append(arch)
+        return toy(space)(arch)
+
+    again = search(STRATEGIES[name](budget, 5), evaluate, objective, TRIALS, done=whole[:77])
+    assert again == whole
+    assert evaluated == [t.arch for t in whole[77:]]
+    with pytest.raises(ValueError, match="replay differs at trial 0"):
+        search(STRATEGIES[name](budget, 6), toy(space), objective, TRIALS, done=whole[:77])
+
+
+def test_evolution_beats_random_search(space):
+    budget = budget_of(space)
+
+    def best(name, seed):
+        trials = search(STRATEGIES[name](budget, seed), toy(space), hard_budget(budget.budget_ms), 300)
+        return max(t.metrics["accuracy"] for t in trials)
+
+    seeds = range(3)
+    assert min(best("evolution", s) for s in seeds) > max(best("random", s) for s in seeds)
+
+
+def test_a_budget_few_networks_keep_is_reached_by_repair(space):
+    budget = budget_of(space, share=0.02)
+    for seed in range(5):
+        assert budget.holds(budget.sample(random.Random(seed)))
+
+
+def test_an_impossible_budget_ends(space):
+    with pytest.raises(UserError, match="smallest feasible budget"):
+        Budget(space, cost_ms(space), 1e-9).sample(random.Random(0))

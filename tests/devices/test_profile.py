@@ -1,0 +1,42 @@
+"""Profiles: what is allowed, and how a mistake is told."""
+
+import pytest
+
+from hwnas.devices import load_profile
+from hwnas.errors import UserError
+
+SOUND = "device: host\nruntime: litert\ndtype: fp32\nthreads: 1\n"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_name_is_the_stem(tmp_path):
+    assert load_profile(written(tmp_path, SOUND)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SOUND + "thread: 2\n", "thread: Extra inputs are not permitted.*Keys: device, runtime"),
+        (SOUND + "timing:\n  round: 2\n", r"timing\.round: Extra"),
+        (SOUND.replace("1", "0"), "threads: Input should be greater than or equal to 1"),
+        (SOUND.replace("litert", "tensorrt"), "runtime: Input should be 'litert', 'ort' or 'fake'"),
+        (SOUND.replace("threads: 1", "threads: 2") + "timing:\n  clock: thread_cpu\n", "use clock: wall"),
+        ("- a list\n", "must hold keys and values"),
+        ("a: [1\n", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_profile(written(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_brings_the_near_ones():
+    with pytest.raises(UserError, match="did you mean host_cpu1_litert_fp32"):
+        load_profile("host_cpu1_lite_fp32")

@@ -1,0 +1,47 @@
+"""Tables know what they belong to and survive a cut-off line."""
+
+import pytest
+
+from hwnas.devices import Measurement
+from hwnas.errors import UserError
+from hwnas.latency.table import LatencyTable
+
+IDENTITY = {"device": "host", "runtime": "litert", "dtype": "fp32", "space": "a", "resolution": "32", "utc": "now"}
+
+
+def test_rounds_are_pooled_and_kept(tmp_path):
+    path = tmp_path / "t.jsonl"
+    table = LatencyTable(path, IDENTITY)
+    table.add("op1", 0, Measurement((1.0, 3.0)))
+    table.add("op1", 1, Measurement((2.0,)))
+    table.add("op2", 0, Measurement(error="no kernel"))
+    again = LatencyTable(path, IDENTITY | {"utc": "later"})
+    assert again["op1"].times_ms == (1.0, 3.0, 2.0)
+    assert dict(again).keys() == {"op1"}
+    assert again.errors == {"op2": "no kernel"}
+    assert again.missing(["op1", "op2", "op3"], rounds=2) == ["op2", "op3"]
+
+
+def test_a_cut_off_last_line_costs_that_line_only(tmp_path):
+    path = tmp_path / "t.jsonl"
+    LatencyTable(path, IDENTITY).add("op1", 0, Measurement((1.0,)))
+    path.write_bytes(path.read_bytes() + b'{"op": "op2", "rou')
+    assert list(LatencyTable(path, IDENTITY)) == ["op1"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("space", "b"), ("resolution", "96"), ("dtype", "int8"), ("runtime", "ort"), ("device", "phone")]
+)
+def test_a_table_of_something_else_is_refused_by_name(tmp_path, key, value):
+    path = tmp_path / "t.jsonl"
+    LatencyTable(path, IDENTITY).add("op1", 0, Measurement((1.0,)))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=f"{key} is '{IDENTITY[key]}' there and '{value}' here"):
+        LatencyTable(path, IDENTITY | {key: value})
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    (tmp_path / "t.jsonl").write_text('{"epoch": 1}\n')
+    with pytest.raises(UserError, match="does not start with the identity"):
+        LatencyTable(tmp_path / "t.jsonl", IDENTITY)

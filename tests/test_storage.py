@@ -1,0 +1,70 @@
+"""Files survive crashes, damage and company."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hwnas.errors import UserError
+from hwnas.storage import Journal, exclusive, read_json, write_atomically, write_json
+
+
+def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, fail)
+    assert read_json(path) == {"x": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_truncated_last_line_is_dropped_and_written_over(tmp_path):
+    path = tmp_path / "j.jsonl"
+    Journal(path).append({"n": 1})
+    with path.open("ab") as file:
+        file.write(b'{"n": 2, "times_ms": [1.0, 2.')
+    journal = Journal(path)
+    assert journal.records == [{"n": 1}]
+    journal.append({"n": 3})
+    assert Journal(path).records == [{"n": 1}, {"n": 3}]
+
+
+def test_a_whole_object_without_its_newline_is_not_trusted(tmp_path):
+    path = tmp_path / "j.jsonl"
+    path.write_bytes(b'{"n": 1}\n{"n": 22}')  # may have been {"n": 223}
+    assert Journal(path).records == [{"n": 1}]
+
+
+def test_damage_in_the_middle_names_the_line(tmp_path):
+    path = tmp_path / "j.jsonl"
+    path.write_text('{"n": 1}\n{broken\n{"n": 3}\n')
+    with pytest.raises(UserError, match="line 2"):
+        Journal(path)
+
+
+def test_damaged_json_names_the_file(tmp_path):
+    (tmp_path / "a.json").write_text('{"x":')
+    with pytest.raises(UserError, match=r"a\.json is not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_two_processes_cannot_hold_one_folder(tmp_path):
+    code = (
+        "import sys, pathlib\nfrom hwnas.storage import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match="another process"), exclusive(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with exclusive(tmp_path):  # a killed holder lets go
+        pass
