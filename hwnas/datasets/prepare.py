@@ -114,9 +114,7 @@ def _decode(
 ) -> tuple[NDArray[np.uint8], list[bytes], set[int]]:
     """(images (N, 3, S, S) on disk, a hash of each, indices of the broken ones)."""
     count, size = len(source.labels), config.image_size
-    decoded = np.lib.format.open_memmap(
-        folder / "decoded.npy", "w+", np.uint8, (count, 3, size, size)
-    )
+    decoded = np.lib.format.open_memmap(folder / "decoded.npy", "w+", np.uint8, (count, 3, size, size))
     hashes, broken = [b""] * count, set[int]()
 
     def one(index: int) -> str:
