@@ -108,7 +108,7 @@ def write_front(run: Run, trials: Journal) -> None:
 
     front = pareto_front(trials.records, scores)
     random_trials = [r for r in trials.records if r["strategy"] == "random"]
-    run.write("front.json", {"front": front, "best_random": max(random_trials, key=_accuracy)})
+    run.write("front.json", {"front": front, "best_random": max(random_trials, key=lambda r: _accuracy(r))})
     say(
         f"{len(trials.records)} trials; best accuracy of the super-network on the search part "
         f"{front[0]['accuracy']:.4f}, of random search {max(r['accuracy'] for r in random_trials):.4f}"

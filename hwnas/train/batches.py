@@ -70,7 +70,7 @@ def eval_images(images: ImageSet, resolution: int, start: int, stop: int) -> Ten
     """Images start..stop, centre crop, as uint8 (n, 3, resolution, resolution)."""
     margin = (images.images.shape[-1] - resolution) // 2
     crop = images.images[start:stop, :, margin : margin + resolution, margin : margin + resolution]
-    return torch.from_numpy(np.ascontiguousarray(crop))
+    return torch.from_numpy(np.array(crop))  # a copy: the map is read-only
 
 
 def eval_batches(
