@@ -14,18 +14,21 @@ from hwnas.errors import UserError, unknown
 
 
 def open_source(config: DataConfig) -> Source:
-    """The images that `config.data` names: digits, an existing path, or a data set of torchvision."""
+    """The images that `config.data` names: an existing folder or .npz, digits, or a data set of torchvision."""
     path = Path(config.data)
-    if config.data == "digits":
-        return Digits(config)
-    if path.is_dir():
+    if config.data and path.is_dir():  # an empty name would be the current folder
         return Folder(config)
     if path.is_file() and path.suffix == ".npz":
         return Npz(config)
     if path.is_file():
         raise UserError(f"--data {config.data} is a file; allowed are a folder with a subfolder per class, or a .npz")
-    if path.suffix or len(path.parts) > 1:
-        raise UserError(f"--data {config.data} does not exist; give a folder, a .npz, or a data set by name")
+    if config.data == "digits":
+        return Digits(config)
+    if "/" in config.data or "." in config.data or not config.data:
+        raise UserError(
+            f"data folder {config.data or '(empty name)'} does not exist; give an existing folder with a subfolder per "
+            "class, an existing .npz, or the name of a data set, such as digits or cifar10"
+        )
     if config.data not in torchvision_names():
         raise unknown(
             "data set", config.data, ["digits", *torchvision_names()], "An existing folder or .npz is allowed."

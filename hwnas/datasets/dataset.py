@@ -1,4 +1,4 @@
-"""Three disjoint sets of images: weights are trained on one, architectures chosen on another, accuracy told of a third."""
+"""Three disjoint sets: weights are trained on one, architectures chosen on another, accuracy told of a third."""
 
 from dataclasses import dataclass
 

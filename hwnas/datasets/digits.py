@@ -12,7 +12,7 @@ class Digits:
     """E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998."""
 
     def __init__(self, config: DataConfig) -> None:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
 
         data = load_digits()
         self.pixels = np.round(data.images * (255 / WHITE)).astype(np.uint8)

@@ -1,38 +1,73 @@
-"""A .npz of encoded images: arrays jpeg, offset, label, classes and, where there is an official test part, is_test."""
+"""A .npz of encoded images: arrays jpeg, offset, label, classes; is_test and is_val where there are official parts."""
 
 import io
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hwnas.datasets.dataset import DataConfig
-from hwnas.datasets.source import OFFICIAL
+from hwnas.datasets.source import OFFICIAL, rgb
 from hwnas.errors import UserError
 
 NEEDED = ("jpeg", "offset", "label", "classes")
+FLAGS = ("is_test", "is_val")
+
+
+def _arrays(path: str) -> dict[str, NDArray[Any]]:
+    """The file's arrays, every needed one among them; UserError where it is not such a file."""
+    try:
+        with Path(path).open("rb") as file:  # numpy leaves a file that it opened itself open when it is cut off
+            arrays = dict(np.load(file, allow_pickle=False))
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable .npz ({error}); make it with numpy.savez") from None
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks the arrays {', '.join(missing)}; it must hold {', '.join(NEEDED)}")
+    return arrays
+
+
+def _check(path: str, arrays: dict[str, NDArray[Any]]) -> None:
+    """UserError where the arrays do not fit each other."""
+    labels, num_offsets, num_classes = arrays["label"], len(arrays["offset"]), len(arrays["classes"])
+    if arrays["jpeg"].dtype != np.uint8:
+        raise UserError(f"{path}: jpeg holds {arrays['jpeg'].dtype}; it must be the files' bytes as uint8")
+    if num_offsets != len(labels) + 1:
+        raise UserError(
+            f"{path} has {len(labels)} labels and {num_offsets} offsets; one offset more than labels needed"
+        )
+    for flag in FLAGS:
+        if len(arrays.get(flag, labels)) != len(labels):
+            raise UserError(f"{path} has {len(labels)} labels and {len(arrays[flag])} in {flag}; as many are needed")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise UserError(
+            f"{path} has labels from {labels.min()} to {labels.max()}; its {num_classes} classes allow 0 to "
+            f"{num_classes - 1}"
+        )
+
+
+def _official_parts(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int8]:
+    """(N,) OFFICIAL values. Images of is_val without any of is_test are what accuracy is told of, as in a folder."""
+    is_test, is_val = (arrays.get(flag, np.zeros(len(arrays["label"]), bool)).astype(bool) for flag in FLAGS)
+    part = np.full(len(is_test), OFFICIAL["train"], np.int8)
+    part[is_val] = OFFICIAL["search"] if is_test.any() else OFFICIAL["test"]
+    part[is_test] = OFFICIAL["test"]
+    return part
 
 
 class Npz:
     """jpeg: all encoded bytes (uint8); image i is jpeg[offset[i]:offset[i + 1]]; label (N,); classes (K,) strings."""
 
     def __init__(self, config: DataConfig) -> None:
-        try:
-            arrays = dict(np.load(config.data, allow_pickle=False))
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise UserError(f"{config.data} is not a readable .npz ({error}); make it with numpy.savez") from None
-        missing = [name for name in NEEDED if name not in arrays]
-        if missing:
-            raise UserError(f"{config.data} lacks the arrays {', '.join(missing)}; it must hold {', '.join(NEEDED)}")
+        arrays = _arrays(config.data)
+        _check(config.data, arrays)
         self.path, self.jpeg, self.offset = config.data, arrays["jpeg"], arrays["offset"]
-        self.classes = tuple(map(str, arrays["classes"]))
+        self.classes = tuple(arrays["classes"].astype(str).tolist())
         self.labels = arrays["label"].astype(np.int64)
-        if len(self.offset) != len(self.labels) + 1:
-            raise UserError(
-                f"{config.data} has {len(self.labels)} labels and {len(self.offset)} offsets; one more needed"
-            )
-        is_test = arrays.get("is_test", np.zeros(len(self.labels), bool)).astype(bool)
-        self.part = np.where(is_test, OFFICIAL["test"], OFFICIAL["train"]).astype(np.int8)
+        self.part = _official_parts(arrays)
         self.flip = True
 
     def name(self, index: int) -> str:
@@ -41,4 +76,4 @@ class Npz:
     def image(self, index: int) -> Image.Image:
         encoded = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
         with Image.open(io.BytesIO(encoded)) as image:
-            return image.convert("RGB")
+            return rgb(image)

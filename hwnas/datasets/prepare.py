@@ -3,9 +3,10 @@
 import hashlib
 import os
 import shutil
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hwnas.storage import read_json, write_json
 
 MIN_PER_CLASS = 5  # fewer images of a class cannot be in all three parts
 CHUNK = 256  # images decoded between two reports
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)  # Pillow's, by format
 Progress = Callable[[int, int], None]
 Indices = NDArray[np.intp]
 
@@ -30,19 +32,18 @@ def prepare_parts(
 
     min_side: pixels that an image's shorter side must have, the stride of the network.
     """
-    if (folder / "splits.json").exists():
-        found = read_json(folder / "splits.json")["config"]
-        if found == asdict(config):
-            return load(folder)
+    if _is_finished(folder, config, min_side):
+        return load(folder)
+    if folder.exists() and not (folder / "splits.json").exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds files that are not prepared images; name another folder, or empty it")
     source = open_source(config)
-    _check_classes(source)
+    _check_classes(source, source.labels)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         _write(config, source, temporary, min_side, progress)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        _put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return load(folder)
@@ -61,35 +62,57 @@ def load(folder: Path) -> Splits:
     return Splits(train, search, test, tuple(record["classes"]), bool(record["flip"]))
 
 
-def _check_classes(source: Source) -> None:
+def _is_finished(folder: Path, config: DataConfig, min_side: int) -> bool:
+    """Whether `folder` holds every file, made for an equal configuration and with no image under `min_side`."""
+    files = [folder / f"{part}_{what}.npy" for part in PARTS for what in ("images", "labels")]
+    if not all(file.exists() for file in (folder / "splits.json", *files)):
+        return False
+    record = read_json(folder / "splits.json")
+    return bool(record["config"] == asdict(config) and record.get("smallest_side", 0) >= min_side)
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    """Gives `temporary` the name `folder`. What was there is renamed first: killed while deleting, it would be half."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_classes(source: Source, labels: NDArray[np.int64]) -> None:
     if len(source.classes) < 2:
         raise UserError(
-            f"the data has one class ({source.classes[0]}); a classifier needs at least two: a subfolder for each"
+            f"the data has {len(source.classes)} class ({', '.join(source.classes)}); a classifier needs at least two: "
+            "a subfolder for each"
         )
-    counts = np.bincount(source.labels, minlength=len(source.classes))
+    counts = np.bincount(labels, minlength=len(source.classes))
     if counts.min() < MIN_PER_CLASS:
         few = source.classes[int(counts.argmin())]
         raise UserError(
-            f"class {few} has {counts.min()} images; at least {MIN_PER_CLASS} are needed to train, choose and test on "
-            "different ones"
+            f"class {few} has {counts.min()} readable images; at least {MIN_PER_CLASS} are needed to train, choose and "
+            "test on different ones: add images of it, or remove the class"
         )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """images: (N, 3, S, S) on disk; hashes: of each image's stored pixels; sides: (N,) the shorter one, 0 if broken."""
+
+    images: NDArray[np.uint8]
+    hashes: list[bytes]
+    sides: NDArray[np.int64]
 
 
 def _write(config: DataConfig, source: Source, folder: Path, min_side: int, progress: Progress) -> None:
-    decoded, hashes, broken = _decode(config, source, folder, min_side, progress)
-    sound = np.array([i for i in range(len(source.labels)) if i not in broken], dtype=np.intp)
-    parts = split(source.labels, source.part, sound, config)
-    parts, duplicates = without_duplicates(parts, hashes)
-    for name, indices in parts.items():
-        if len(set(source.labels[indices])) < len(source.classes):
-            raise UserError(f"not every class has an image in the {name} part; add images to the smallest classes")
-        out = np.lib.format.open_memmap(
-            folder / f"{name}_images.npy", "w+", np.uint8, (len(indices), *decoded.shape[1:])
-        )
-        for start in range(0, len(indices), CHUNK):
-            out[start : start + CHUNK] = decoded[indices[start : start + CHUNK]]
-        out.flush()
-        np.save(folder / f"{name}_labels.npy", source.labels[indices], allow_pickle=False)
+    _check_disk(config, source, folder)
+    decoded = _decode(config, source, folder, min_side, progress)
+    sound = np.flatnonzero(decoded.sides)
+    _check_classes(source, source.labels[sound])
+    parts, duplicates = without_duplicates(split(source.labels, source.part, sound, config), decoded.hashes)
+    _check_complete(source, parts)
+    digests = {name: _write_part(folder, name, decoded, source, indices) for name, indices in parts.items()}
     (folder / "decoded.npy").unlink()
     write_json(
         folder / "splits.json",
@@ -97,57 +120,103 @@ def _write(config: DataConfig, source: Source, folder: Path, min_side: int, prog
             "config": asdict(config),
             "classes": source.classes,
             "flip": source.flip,
-            "skipped": [source.name(i) for i in sorted(broken)],
+            "smallest_side": int(decoded.sides[sound].min()),
+            "skipped": [source.name(int(i)) for i in np.flatnonzero(decoded.sides == 0)],
             "duplicates_left_out": duplicates,
-            "sha256": {name: _digest([hashes[i] for i in indices]) for name, indices in parts.items()},
+            "sha256": digests,
             "indices": {name: indices.tolist() for name, indices in parts.items()},
         },
     )
 
 
-def _digest(hashes: Sequence[bytes]) -> str:
-    return hashlib.sha256(b"".join(hashes)).hexdigest()
+def _check_disk(config: DataConfig, source: Source, folder: Path) -> None:
+    """UserError where the disk is too full: a memory map that runs out of it kills the process without a word."""
+    needed_bytes = 2 * len(source.labels) * 3 * config.image_size**2  # all images, and once more by part
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        raise UserError(
+            f"{folder.parent} has {free_bytes / 1e9:.1f} GB free; {len(source.labels)} images of {config.image_size} x "
+            f"{config.image_size} pixels need {needed_bytes / 1e9:.1f} GB while they are prepared; free some, or "
+            "choose another --out"
+        )
 
 
-def _decode(
-    config: DataConfig, source: Source, folder: Path, min_side: int, progress: Progress
-) -> tuple[NDArray[np.uint8], list[bytes], set[int]]:
-    """(images (N, 3, S, S) on disk, a hash of each, indices of the broken ones)."""
+def _check_complete(source: Source, parts: dict[str, Indices]) -> None:
+    for name, indices in parts.items():
+        absent = np.setdiff1d(np.arange(len(source.classes)), source.labels[indices])
+        if len(absent):
+            raise UserError(
+                f"class {source.classes[absent[0]]} has no image in the {name} part once duplicates are left out; "
+                "every class must be in all three: add images of it"
+            )
+
+
+def _write_part(folder: Path, name: str, decoded: Decoded, source: Source, indices: Indices) -> str:
+    """sha256 of the part's image bytes followed by its labels', both written to `folder`."""
+    digest, labels = hashlib.sha256(), source.labels[indices]
+    shape = (len(indices), *decoded.images.shape[1:])
+    out = np.lib.format.open_memmap(folder / f"{name}_images.npy", "w+", np.uint8, shape)
+    for start in range(0, len(indices), CHUNK):
+        chunk = decoded.images[indices[start : start + CHUNK]]
+        out[start : start + CHUNK] = chunk
+        digest.update(chunk.tobytes())
+    out.flush()
+    np.save(folder / f"{name}_labels.npy", labels, allow_pickle=False)
+    digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+def _decode(config: DataConfig, source: Source, folder: Path, min_side: int, progress: Progress) -> Decoded:
+    """Every image, read by several threads; UserError for the first bad one unless such are to be skipped."""
     count, size = len(source.labels), config.image_size
-    decoded = np.lib.format.open_memmap(folder / "decoded.npy", "w+", np.uint8, (count, 3, size, size))
-    hashes, broken = [b""] * count, set[int]()
+    images = np.lib.format.open_memmap(folder / "decoded.npy", "w+", np.uint8, (count, 3, size, size))
+    decoded = Decoded(images, [b""] * count, np.zeros(count, np.int64))
 
-    def one(index: int) -> str:
+    def one(index: int) -> UserError | None:
         try:
-            image = source.image(index)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            return f"{source.name(index)} cannot be read ({' '.join(str(error).split())})"
-        if min(image.size) < min_side:
-            return f"{source.name(index)} is {image.width} x {image.height} pixels, the network's stride is {min_side}"
-        decoded[index] = square(image, size)
-        hashes[index] = hashlib.sha256(decoded[index].tobytes()).digest()
-        return ""
+            image = _sound_image(source, index, min_side)
+        except UserError as error:
+            return error
+        images[index] = pixels = square(image, size)
+        decoded.hashes[index] = hashlib.sha256(pixels.tobytes()).digest()
+        decoded.sides[index] = min(image.size)
+        return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, count, CHUNK):
-            indices = range(start, min(start + CHUNK, count))
-            for index, problem in zip(indices, pool.map(one, indices), strict=True):
-                if problem and not config.skip_broken:
-                    raise UserError(f"{problem}; remove it, or pass --skip-broken to leave such images out")
-                if problem:
-                    broken.add(index)
-            progress(indices.stop, count)
-    return decoded, hashes, broken
+            stop = min(start + CHUNK, count)
+            for problem in pool.map(one, range(start, stop)):
+                if problem is not None and not config.skip_broken:
+                    raise UserError(f"{problem}; mend or remove it, or pass --skip-broken to leave such images out")
+            progress(stop, count)
+    return decoded
+
+
+def _sound_image(source: Source, index: int, min_side: int) -> Image.Image:
+    """The image; UserError names one that is broken or too small."""
+    try:
+        image = source.image(index)
+    except BROKEN as error:
+        raise UserError(f"{source.name(index)} cannot be read ({' '.join(str(error).split())})") from None
+    if min(image.size) < min_side:
+        raise UserError(
+            f"{source.name(index)} is {image.width} x {image.height} pixels; the shorter side needs at least "
+            f"{min_side}, the network's stride"
+        )
+    return image
 
 
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """(3, size, size): the shorter side resized to `size`, then the centre."""
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)), np.uint8).transpose(2, 0, 1)
+    """(3, size, size): the largest centred square, resized with antialiasing.
+
+    Cut before it is resized: what lies outside costs nothing, and a very long image no memory.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    if image.size != (size, size):
+        box = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image, np.uint8).transpose(2, 0, 1)
 
 
 def split(labels: NDArray[np.int64], part: NDArray[np.int8], sound: Indices, config: DataConfig) -> dict[str, Indices]:
@@ -162,7 +231,7 @@ def split(labels: NDArray[np.int64], part: NDArray[np.int8], sound: Indices, con
 
 def _hold_out(indices: Indices, labels: NDArray[np.int64], share: float, seed: int) -> tuple[Indices, Indices]:
     """(kept, held out), the same share of every class, at least one image of each."""
-    rng, held = np.random.default_rng(seed), []
+    rng, held = np.random.default_rng(seed), [indices[:0]]  # an empty start: there may be nothing to hold out
     for label in np.unique(labels[indices]):
         members = rng.permutation(indices[labels[indices] == label])
         held.append(members[: max(1, round(share * len(members)))])

@@ -1,18 +1,25 @@
 """Any classification data set of torchvision, by its name in snake case."""
 
+import contextlib
 import inspect
+import io
 import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hwnas.datasets.dataset import DataConfig
 from hwnas.datasets.source import OFFICIAL
 from hwnas.errors import UserError
 
-WITHOUT_MIRROR = {"mnist", "kmnist", "qmnist", "emnist", "usps", "svhn", "omniglot", "gtsrb", "rendered_sst2"}
-TRAIN_SPLITS, SEARCH_SPLITS, TEST_SPLITS = ("train", "trainval"), ("val", "valid"), ("test", "val", "valid")
+WITHOUT_MIRROR = {"mnist", "kmnist", "qmnist", "emnist", "usps", "svhn", "semeion", "gtsrb", "rendered_sst2"}
+NOT_CLASSIFICATION = {"celeb_a", "cityscapes", "kitti", "lfw_pairs", "wider_face"}  # boxes, masks, attributes, pairs
+WITHOUT_PARTS = {"caltech101", "caltech256", "euro_sat", "semeion", "sun397"}
+VARIANT = {"emnist": {"split": "balanced"}}  # its split is a choice of classes: 47, as many images of each
+TRAIN_SPLITS, SEARCH_SPLITS, TEST_SPLITS = ("train", "trainval", "train-standard"), ("val", "valid"), ("test",)
+UNREADABLE = (RuntimeError, OSError, ImportError, ValueError)  # what torchvision raises for absent or damaged files
 
 
 def snake_case(name: str) -> str:
@@ -20,54 +27,66 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def torchvision_names() -> dict[str, type]:
-    """Snake-case name -> class, of the data sets that take a root and tell train from test."""
-    from torchvision import datasets
+def _parameters(kind: type) -> set[str]:
+    """Names that the class can be called with, those it hands on to its parents as **kwargs among them."""
+    names: set[str] = set()
+    for parent in kind.__mro__[:-1]:
+        parameters = inspect.signature(parent).parameters
+        names |= set(parameters)
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
 
+
+def torchvision_names() -> dict[str, type]:
+    """Snake-case name -> class, of the data sets that give an image and its class."""
+    from torchvision import datasets  # slow to import, and only these data sets need it
+
+    kinds = {snake_case(name): getattr(datasets, name) for name in datasets.__all__}
     found = {}
-    for name in datasets.__all__:
-        kind = getattr(datasets, name)
-        if inspect.isclass(kind):
-            parameters = inspect.signature(kind).parameters
-            if "root" in parameters and ({"train", "split"} & set(parameters)) and "frames_per_clip" not in parameters:
-                found[snake_case(name)] = kind
+    for name, kind in kinds.items():
+        parameters = _parameters(kind) if inspect.isclass(kind) else set()
+        # flow, stereo and video have no target_transform, or frames
+        labelled = {"root", "target_transform"} <= parameters
+        if labelled and (name in WITHOUT_PARTS or {"train", "split"} & parameters) and name not in NOT_CLASSIFICATION:
+            found[name] = kind
     return found
 
 
-def _open(kind: type, config: DataConfig, **split: Any) -> Any:
-    """The data set, downloaded if it is not there and can be."""
-    downloads = "download" in inspect.signature(kind).parameters
-    for download in (False, True) if downloads else (False,):
+def _open(kind: type, config: DataConfig, **part: Any) -> Any:
+    """The data set, downloaded if it is not there and can be; None where it has no such split."""
+    downloads = "download" in _parameters(kind)
+    for options in ({"download": False}, {"download": True}) if downloads else ({},):
         try:
-            return kind(config.data_root, **split, **({"download": download} if downloads else {}))
-        except ValueError as error:
-            if "split" in str(error) and "split" in split:  # this data set has no such split
+            with contextlib.redirect_stdout(io.StringIO()):  # torchvision prints every mirror that it tries
+                return kind(config.data_root, **(part | options))
+        except UNREADABLE as error:
+            if isinstance(error, ValueError) and "argument split" in str(error):
                 return None
-            reason: Exception = error
-        except (RuntimeError, OSError) as error:
-            reason = error
+            reason = " ".join(str(error).split())[:200]
     raise UserError(
-        f"data set {config.data} is not in {config.data_root} and could not be fetched ({' '.join(str(reason).split())[:200]}); "
+        f"data set {config.data} is not in {config.data_root} and could not be fetched ({reason}); "
         f"put its files there as torchvision's {kind.__name__} expects them, or name their folder with --data-root"
     )
 
 
 def _first(kind: type, config: DataConfig, splits: tuple[str, ...]) -> Any:
+    """The data set of the first split that it knows, or None."""
     opened = (_open(kind, config, split=split) for split in splits)
     return next((dataset for dataset in opened if dataset is not None), None)
 
 
 def _parts(kind: type, config: DataConfig) -> list[tuple[int, Any]]:
-    """(official part, data set) for every part there is."""
-    if "train" in inspect.signature(kind).parameters:
-        return [
-            (OFFICIAL["train"], _open(kind, config, train=True)),
-            (OFFICIAL["test"], _open(kind, config, train=False)),
-        ]
-    train, test = _first(kind, config, TRAIN_SPLITS), _first(kind, config, TEST_SPLITS[:1])
-    search = _first(kind, config, SEARCH_SPLITS)
+    """(official part, data set) for every part there is. A val split without a test split is the test."""
+    variant, parameters = VARIANT.get(config.data, {}), _parameters(kind)
+    if config.data in WITHOUT_PARTS:
+        return [(OFFICIAL["train"], _open(kind, config))]
+    if "train" in parameters:
+        flags = {"train": True, "test": False}
+        return [(OFFICIAL[name], _open(kind, config, train=flag, **variant)) for name, flag in flags.items()]
+    train, search, test = (_first(kind, config, splits) for splits in (TRAIN_SPLITS, SEARCH_SPLITS, TEST_SPLITS))
     if test is None:
-        test, search = search, None
+        search, test = None, search
     parts = [(OFFICIAL["train"], train), (OFFICIAL["search"], search), (OFFICIAL["test"], test)]
     return [(part, dataset) for part, dataset in parts if dataset is not None]
 
@@ -79,10 +98,9 @@ class TorchvisionSet:
         parts = _parts(torchvision_names()[config.data], config)
         self.datasets = [dataset for _, dataset in parts]
         self.starts = np.cumsum([0, *map(len, self.datasets)])
-        self.labels = np.concatenate([_labels(dataset) for dataset in self.datasets])
+        self.labels = np.concatenate([_labels(dataset, config.data) for dataset in self.datasets])
         self.part = np.concatenate([np.full(len(dataset), part, np.int8) for part, dataset in parts])
-        names = getattr(self.datasets[0], "classes", None) or range(int(self.labels.max()) + 1)
-        self.classes = tuple(str(name[0] if isinstance(name, tuple) else name) for name in names)
+        self.classes = _classes(self.datasets[0], int(self.labels.max()) + 1)
         self.flip = config.data not in WITHOUT_MIRROR
         self.config_name = config.data
 
@@ -95,10 +113,24 @@ class TorchvisionSet:
         return image.convert("RGB")
 
 
-def _labels(dataset: Any) -> Any:
-    """(N,) labels without decoding images where the data set keeps them, else by going through it."""
+def _classes(dataset: Any, num_classes: int) -> tuple[str, ...]:
+    """The classes' names; their numbers where the data set does not name each."""
+    names = getattr(dataset, "classes", None) or getattr(dataset, "categories", None) or ()
+    if len(names) < num_classes:
+        return tuple(map(str, range(num_classes)))
+    return tuple(str(name[0] if isinstance(name, tuple) else name) for name in names)
+
+
+def _labels(dataset: Any, name: str) -> NDArray[np.int64]:
+    """(N,) labels, without decoding images where the data set keeps them, else by going through it."""
     for attribute in ("targets", "labels", "_labels", "y"):
-        found = getattr(dataset, attribute, None)
-        if found is not None and len(found) == len(dataset):
-            return np.asarray(found).astype(np.int64)
-    return np.array([dataset[i][1] for i in range(len(dataset))], np.int64)
+        kept = np.asarray(getattr(dataset, attribute, None))
+        if kept.shape == (len(dataset),) and kept.dtype.kind in "iu":  # QMNIST keeps 8 numbers a digit
+            return kept.astype(np.int64)
+    found = np.array([dataset[i][1] for i in range(len(dataset))])
+    if found.shape != (len(dataset),) or found.dtype.kind not in "iu" or found.min(initial=0) < 0:
+        raise UserError(
+            f"data set {name} does not give one class for each image; use another, or a folder with a subfolder "
+            "per class"
+        )
+    return found.astype(np.int64)

@@ -1,10 +1,13 @@
 """Runs the slots of a space: one architecture standing alone, or all of them with shared weights."""
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
+from hwnas.nn.elastic import ElasticBlock, shares
 from hwnas.nn.ops import BlockModule
-from hwnas.spaces.layers import block
-from hwnas.spaces.space import Arch, Space
+from hwnas.spaces.layers import Block, block
+from hwnas.spaces.space import Arch, Slot, Space
 
 
 class Network(nn.Module):
@@ -20,28 +23,59 @@ class Network(nn.Module):
         return x
 
 
-class Supernet(nn.Module):
-    """Every architecture of the space with shared weights; which one runs is decided per call.
+class SharedSlot(nn.Module):
+    """The options of one slot: identities, and blocks that share weights where they can."""
 
-    Batch norm has no learned scale here, as in Single Path One-Shot (https://arxiv.org/abs/1904.00420): a scale
-    learned for one path is wrong for another, and the statistics are recalibrated for every candidate anyway.
-    """
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self.options = [block(spec) for spec in slot.options]
+        real = [b for b in self.options if b.layers]
+        self.elastic = ElasticBlock(real) if shares(real) else None
+        separate = [] if self.elastic is not None else real
+        self.separate = nn.ModuleList(BlockModule(b) for b in separate)
+
+    def _own(self, option: Block) -> BlockModule:
+        module = next(m for m in self.separate if isinstance(m, BlockModule) and m.block == option)
+        assert isinstance(module, BlockModule)
+        return module
+
+    def forward(self, x: Tensor, option: int) -> Tensor:
+        chosen = self.options[option]
+        if not chosen.layers:
+            return x
+        y: Tensor = self.elastic(x, chosen) if self.elastic is not None else self._own(chosen)(x)
+        return y
+
+    def copy_to(self, target: BlockModule) -> None:
+        """Gives a block standing alone the weights it has here."""
+        if self.elastic is not None and target.block.layers:
+            self.elastic.copy_to(target)
+        elif target.block.layers:
+            target.load_state_dict(self._own(target.block).state_dict())
+
+
+class Supernet(nn.Module):
+    """Every architecture of the space with shared weights; which one runs is decided per call."""
 
     def __init__(self, space: Space) -> None:
         super().__init__()
         self.space = space
-        self.slots = nn.ModuleList(
-            nn.ModuleList(BlockModule(block(spec), affine=False) for spec in slot.options) for slot in space.slots
-        )
+        self.slots = nn.ModuleList(SharedSlot(slot) for slot in space.slots)
 
-    def path(self, arch: Arch) -> list[nn.Module]:
-        """The modules that the architecture runs, in order."""
-        return [
-            options[self.space.option(slot, arch)]  # type: ignore[index]
-            for slot, options in zip(self.space.slots, self.slots, strict=True)
-        ]
+    def _path(self, arch: Arch) -> Iterator[tuple[SharedSlot, int]]:
+        for slot, module in zip(self.space.slots, self.slots, strict=True):
+            assert isinstance(module, SharedSlot)
+            yield module, self.space.option(slot, arch)
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:  # (N, C, H, W) -> (N, classes)
-        for module in self.path(arch):
-            x = module(x)
+        for slot, option in self._path(arch):
+            x = slot(x, option)
         return x
+
+    def network(self, arch: Arch) -> Network:
+        """The architecture standing alone, with its share of the weights and statistics."""
+        network = Network(self.space, arch)
+        for (slot, _), target in zip(self._path(arch), network.blocks, strict=True):
+            assert isinstance(target, BlockModule)
+            slot.copy_to(target)
+        return network.train(self.training)

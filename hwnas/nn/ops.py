@@ -11,7 +11,7 @@ CLASSIFIER_DROPOUT = 0.2  # before the last linear layer while training, as in M
 class ConvBatchNorm(nn.Module):
     """Convolution, batch norm and the activation of a `Conv`."""
 
-    def __init__(self, layer: Conv, affine: bool) -> None:
+    def __init__(self, layer: Conv) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             layer.in_channels,
@@ -22,7 +22,7 @@ class ConvBatchNorm(nn.Module):
             groups=layer.groups,
             bias=False,
         )
-        self.bn = nn.BatchNorm2d(layer.out_channels, affine=affine)
+        self.bn = nn.BatchNorm2d(layer.out_channels)
         self.relu6 = layer.activation == "relu6"
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
@@ -45,10 +45,10 @@ class Dense(nn.Linear):
         return super().forward(nn.functional.dropout(input, CLASSIFIER_DROPOUT, self.training))
 
 
-def _layer_module(layer: Layer, affine: bool) -> nn.Module:
+def _layer_module(layer: Layer) -> nn.Module:
     match layer:
         case Conv():
-            return ConvBatchNorm(layer, affine)
+            return ConvBatchNorm(layer)
         case GlobalPool():
             return MeanOverImage()
         case Linear():
@@ -61,10 +61,10 @@ def _layer_module(layer: Layer, affine: bool) -> nn.Module:
 class BlockModule(nn.Module):
     """The layers of a block in order, and its residual."""
 
-    def __init__(self, block: Block, affine: bool = True) -> None:
+    def __init__(self, block: Block) -> None:
         super().__init__()
         self.block = block
-        self.layers = nn.ModuleList(_layer_module(layer, affine) for layer in block.layers)
+        self.layers = nn.ModuleList(_layer_module(layer) for layer in block.layers)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -82,9 +82,10 @@ def layer_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     for child in module.modules():
         if isinstance(child, ConvBatchNorm):
             bn = child.bn
-            assert bn.running_var is not None and bn.running_mean is not None
-            scale = torch.rsqrt(bn.running_var + bn.eps) * (bn.weight if bn.affine else 1.0)
-            shift = (bn.bias if bn.affine else 0.0) - bn.running_mean * scale
+            assert bn.running_var is not None
+            assert bn.running_mean is not None
+            scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+            shift = bn.bias - bn.running_mean * scale
             folded.append((child.conv.weight * scale[:, None, None, None], shift))
         elif isinstance(child, nn.Linear):
             folded.append((child.weight, child.bias))

@@ -39,14 +39,14 @@ class RunConfig:
     table: str | None = None
     calibration_networks: int = 12
     supernet_epochs: int = 60
-    supernet_lr: float = 0.1
+    supernet_lr: float = 0.2
     population: int = 50
     generations: int = 4
     recalibration_batches: int = 4
     train_epochs: int = 60
     optimizer: str = "sgd"
-    lr: float = 0.1
-    batch_size: int = 64
+    lr: float = 0.2
+    batch_size: int = 32
     attempts: int = 3
 
     def check(self) -> None:

@@ -21,11 +21,11 @@ def calibration_batches(
 
 @torch.no_grad()
 def recalibrate(net: Supernet, arch: Arch, batches: Sequence[Tensor], compute: Compute) -> None:
-    """Batch-norm statistics of the path become the plain mean over the batches, and nothing else changes.
+    """Batch-norm statistics become the path's plain mean over the batches; no weight changes.
 
     The statistics that training left are a mixture over all paths (SPOS, section 3.4). Training images, no labels.
     """
-    norms = [m for module in net.path(arch) for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

@@ -1,0 +1,32 @@
+# `make demo` and `make test` set up all they need: Python 3.11 or newer and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_RUN ?= runs/demo
+DEMO_OPTIONS ?= --data digits --on host_cpu1_litert_fp32 --budget-of-median 0.5 \
+	--supernet-epochs 16 --population 16 --generations 4 --train-epochs 12
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/hwnas generate $(DEMO_OPTIONS) --out $(DEMO_RUN)
+	@echo "Open $(DEMO_RUN)/report.html; the model files are in $(DEMO_RUN)/export."
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	for benchmark in benchmarks/*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs/demo

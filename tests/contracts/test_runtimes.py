@@ -1,0 +1,141 @@
+"""What every runtime must do: what is measured is what ships, and what ships is what was trained."""
+
+import random
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from hwnas.nn import Network, layer_weights
+from hwnas.nn.ops import BlockModule
+from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes.litert_blocks import operator_names
+from hwnas.spaces import SpaceConfig, build_space, op
+from hwnas.spaces.layers import block
+from hwnas.stages.export import SHIPPED
+
+MAX_RELATIVE_ERROR = 1e-4
+BLOCKS = [
+    op("conv", (3, 15, 15), 16, 2, k=3),
+    op("ir", (16, 8, 8), 16, 1, e=1, k=3),
+    op("ir", (16, 9, 9), 24, 2, e=6, k=7),
+    op("ir", (24, 8, 8), 24, 1, e=3, k=5),
+    op("conv", (24, 4, 4), 64, 1, k=1),
+    op("classifier", (64, 4, 4), 10),
+]
+
+
+def trained_like(module: torch.nn.Module) -> torch.nn.Module:
+    """The module in eval mode with statistics, scales and biases that are not the initial ones."""
+    torch.manual_seed(0)
+    for child in module.modules():
+        if isinstance(child, torch.nn.BatchNorm2d):
+            child.running_mean.normal_(0, 0.2)
+            child.running_var.uniform_(0.5, 2)
+            child.weight.data.uniform_(0.5, 1.5)
+            child.bias.data.normal_(0, 0.2)
+        elif isinstance(child, torch.nn.Linear):
+            child.bias.data.normal_()
+    return module.eval()
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def numpy_weights(module):
+    return [(weight.numpy(), bias.numpy()) for weight, bias in layer_weights(module)]
+
+
+def executed(name: str, path, tmp_path) -> list[str]:
+    """The operators that the runtime executes of a file, after its own optimisation."""
+    if name == "litert":
+        return operator_names(path.read_bytes())
+    import onnx
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    alike = {"GlobalAveragePool": "pool", "ReduceMean": "pool", "Flatten": "view", "Reshape": "view", "Squeeze": "view"}
+    names = [alike.get(n.op_type, n.op_type) for n in onnx.load(options.optimized_model_filepath).graph.node]
+    return [n for n in names if n not in {"view", "ReorderInput", "ReorderOutput"}]
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def network_files(request, tmp_path_factory):
+    """(runtime name, module, space, arch, converted file, built file) of one random network."""
+    runtime, folder = RUNTIMES[request.param], tmp_path_factory.mktemp(request.param)
+    space = build_space(SpaceConfig("proxyless_small", 32, 10))
+    arch = space.sample(random.Random(1))
+    network = trained_like(Network(space, arch))
+    converted, built = folder / f"converted{runtime.suffix}", folder / f"built{runtime.suffix}"
+    runtime.convert(network, space.input_shape, converted)
+    runtime.build([block(s) for s in space.ops(arch)], numpy_weights(network), space.input_shape, built)
+    return request.param, network, space, converted, built
+
+
+def test_converted_and_built_files_compute_what_torch_computes(network_files):
+    name, network, space, *files = network_files
+    x = torch.randn(1, *space.input_shape)
+    with torch.no_grad():
+        expected = network(x).numpy()
+    for path in files:
+        assert relative_error(RUNTIMES[name].load(path, 1).run(x.numpy()), expected) < MAX_RELATIVE_ERROR
+
+
+def test_what_is_measured_is_what_ships(network_files, tmp_path):
+    name, _, _, converted, built = network_files
+    assert executed(name, converted, tmp_path) == executed(name, built, tmp_path)
+
+
+def test_metadata_is_kept_inside_and_the_file_still_runs(network_files, tmp_path):
+    name, _, space, converted, _ = network_files
+    copy = tmp_path / converted.name
+    copy.write_bytes(converted.read_bytes())
+    assert RUNTIMES[name].read_metadata(copy) == {}
+    for labels in ('["a"]', '["b", "ü"]'):
+        RUNTIMES[name].write_metadata(copy, {"labels": labels})
+        assert RUNTIMES[name].read_metadata(copy) == {"labels": labels}
+    x = np.random.default_rng(0).standard_normal((1, *space.input_shape), dtype=np.float32)
+    before, after = (RUNTIMES[name].load(path, 1).run(x) for path in (converted, copy))
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("spec", BLOCKS, ids=str)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
+    module = trained_like(BlockModule(block(spec)))
+    path = tmp_path / f"block{RUNTIMES[name].suffix}"
+    RUNTIMES[name].build([block(spec)], numpy_weights(module), spec.in_shape, path)
+    x = torch.randn(1, *spec.in_shape)
+    with torch.no_grad():
+        expected = module(x).numpy()
+    found = RUNTIMES[name].load(path, 1).run(x.numpy())
+    assert found.shape == expected.shape
+    assert relative_error(found, expected) < MAX_RELATIVE_ERROR
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_bad_file_is_refused(name, tmp_path):
+    path = tmp_path / f"bad{RUNTIMES[name].suffix}"
+    path.write_bytes(b"this is no model")
+    with pytest.raises(Exception, match=r".+"):
+        RUNTIMES[name].load(path, 1)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_a_runtime_says_which_version_runs(name):
+    assert any(character.isdigit() for character in RUNTIMES[name].version())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_failed_conversion_leaves_nothing(name, tmp_path):
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            raise RuntimeError("cannot be traced")
+
+    with pytest.raises(Exception, match="cannot be traced"):
+        RUNTIMES[name].convert(Broken(), (3, 8, 8), tmp_path / f"m{RUNTIMES[name].suffix}")
+    assert list(tmp_path.iterdir()) == []
