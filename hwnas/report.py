@@ -23,10 +23,13 @@ PLOT_HEIGHT_PX = 420
 STYLE = """
 :root{color-scheme:light;--ink:#111827;--soft:#6b7280;--line:#e5e7eb;--back:#f9fafb}
 *{box-sizing:border-box}body{margin:0;font:16px/1.55 system-ui,sans-serif;color:var(--ink);background:var(--back)}
-main{max-width:1080px;margin:0 auto;padding:24px 16px 64px}h1{font-size:1.6rem;margin:.2em 0}h2{font-size:1.15rem;margin:0 0 .4em}
+main{max-width:1080px;margin:0 auto;padding:24px 16px 64px}h1{font-size:1.6rem;margin:.2em 0}
+h2{font-size:1.15rem;margin:0 0 .4em}
 section{background:#fff;border:1px solid var(--line);border-radius:12px;padding:18px 20px;margin:18px 0;overflow-x:auto}
-.lead{font-size:1.1rem}p{margin:.3em 0 .8em}.soft{color:var(--soft)}table{border-collapse:collapse;width:100%;font-size:.93rem}
-th{text-align:left;color:var(--soft);font-weight:600}td,th{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
+.lead{font-size:1.1rem}p{margin:.3em 0 .8em}.soft{color:var(--soft)}
+table{border-collapse:collapse;width:100%;font-size:.93rem}
+th{text-align:left;color:var(--soft);font-weight:600}
+td,th{padding:6px 12px 6px 0;border-bottom:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.86em;overflow-wrap:anywhere}
 """
 
@@ -348,7 +351,8 @@ def write_report(run: Path) -> Path:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><title>hwnas report</title>'
         f"<style>{STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body><main>"
-        f'<h1>hwnas report</h1><p class="lead">{html.escape(_headline(found))}</p>{"".join(sections)}</main></body></html>'
+        f'<h1>hwnas report</h1><p class="lead">{html.escape(_headline(found))}</p>{"".join(sections)}'
+        "</main></body></html>"
     )
     write_text(run / "report.html", page)
     return run / "report.html"

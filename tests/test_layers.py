@@ -60,9 +60,9 @@ def test_a_module_imports_from_earlier_layers_only(path):
 @pytest.mark.parametrize("layer", ["spaces", "search"])
 def test_spaces_and_search_do_not_know_torch(layer):
     for path in (PACKAGE / layer).rglob("*.py"):
-        assert "torch" not in path.read_text().replace("torchvision", "").replace("No torch", "").replace("no torch", "").replace(
-            "The torch module", ""
-        ), path
+        assert "torch" not in path.read_text().replace("torchvision", "").replace("No torch", "").replace(
+            "no torch", ""
+        ).replace("The torch module", ""), path
 
 
 def test_search_and_training_import_without_export_and_device_packages():

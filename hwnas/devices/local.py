@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -24,11 +24,12 @@ class WorkerSession:
     def __init__(self, command: list[str]) -> None:
         self.command = command
         self.process: subprocess.Popen[str] | None = None
-        self.log: IO[str] = tempfile.TemporaryFile("w+")
+        self.log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed with the session
 
     def measure(self, model: Path, config: RunConfig) -> Measurement:
         process = self.process or self._start()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(json.dumps({"model": str(model.resolve()), "config": asdict(config)}) + "\n")
             process.stdin.flush()
@@ -71,10 +72,8 @@ class WorkerSession:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
-            try:
+            with suppress(BrokenPipeError):  # what was still buffered has no reader any more
                 pipe.close()
-            except BrokenPipeError:
-                pass  # what was still buffered has no reader any more
         self.process = None
 
 

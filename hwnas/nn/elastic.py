@@ -91,4 +91,8 @@ def _convs(block: Block) -> list[Conv]:
 
 def shares(blocks: Sequence[Block]) -> bool:
     """Whether the blocks can be slices of one: several, of convolutions only, as many in each."""
-    return len(blocks) > 1 and len({len(b.layers) for b in blocks}) == 1 and all(len(_convs(b)) == len(b.layers) for b in blocks)
+    return (
+        len(blocks) > 1
+        and len({len(b.layers) for b in blocks}) == 1
+        and all(len(_convs(b)) == len(b.layers) for b in blocks)
+    )

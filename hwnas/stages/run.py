@@ -150,7 +150,7 @@ def machine() -> dict[str, str]:
 
 
 def open_run(path: Path, options: dict[str, Any]) -> Run:
-    """The run in `path`, made if need be. `options` are those that the user gave; in an existing run they must agree."""
+    """The run in `path`, made if need be. `options` are the user's; in an existing run they must agree with it."""
     unknown_keys = set(options) - {f.name for f in fields(RunConfig)}
     assert not unknown_keys, unknown_keys
     file = path / "config.json"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -108,12 +109,12 @@ def write_front(run: Run, trials: Journal) -> None:
 
     front = pareto_front(trials.records, scores)
     random_trials = [r for r in trials.records if r["strategy"] == "random"]
-    run.write("front.json", {"front": front, "best_random": max(random_trials, key=lambda r: _accuracy(r))})
+    run.write("front.json", {"front": front, "best_random": max(random_trials, key=_accuracy)})
     say(
         f"{len(trials.records)} trials; best accuracy of the super-network on the search part "
         f"{front[0]['accuracy']:.4f}, of random search {max(r['accuracy'] for r in random_trials):.4f}"
     )
 
 
-def _accuracy(record: Record) -> float:
+def _accuracy(record: Any) -> float:
     return float(record["accuracy"])

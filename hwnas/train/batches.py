@@ -22,7 +22,7 @@ def stored_size(resolution: int) -> int:
 
 
 def augmentation(resolution: int, flip: bool) -> v2.Transform:
-    """torchvision's standard: random resized crop for photos, a shift by an eighth for small images; mirror if allowed."""
+    """torchvision's standard: random resized crop for photos, a shift by an eighth for small images; mirrored if so."""
     if resolution >= PHOTO_RESOLUTION:
         crop: v2.Transform = v2.RandomResizedCrop(resolution, scale=(0.35, 1.0), antialias=True)
     else:

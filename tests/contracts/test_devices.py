@@ -20,7 +20,7 @@ def profile(request):
     return load_profile(request.param)
 
 
-@pytest.fixture()
+@pytest.fixture
 def ops():
     space = build_space(SpaceConfig("proxyless_small", 32, 10))
     return space.ops((0,) * len(space.decisions))

@@ -48,14 +48,14 @@ def test_missing_arrays_are_named(tmp_path):
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path):
     (tmp_path / "images.npz").write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match="not a readable .npz"):
+    with pytest.raises(UserError, match=r"not a readable \.npz"):
         prepare(DataConfig(data=str(tmp_path / "images.npz"), image_size=16), tmp_path / "cache", 8)
 
 
 def test_a_pickle_inside_is_refused(tmp_path):
     path = tmp_path / "images.npz"
     np.savez(path, jpeg=np.array([{}], dtype=object), offset=0, label=0, classes=0)
-    with pytest.raises(UserError, match="not a readable .npz"):
+    with pytest.raises(UserError, match=r"not a readable \.npz"):
         prepare(DataConfig(data=str(path), image_size=16), tmp_path / "cache", 8)
 
 

@@ -49,7 +49,8 @@ def test_digits_are_split_stratified_and_without_overlap(tmp_path):
     parts = (splits.train, splits.search, splits.test)
     assert sum(len(p.labels) for p in parts) == 1797
     seen = [set(hashes(p)) for p in parts]
-    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+    assert not seen[0] & seen[1]
+    assert not (seen[0] | seen[1]) & seen[2]
     assert not splits.flip
     for part in parts:
         counts = np.bincount(part.labels, minlength=10)
@@ -137,7 +138,9 @@ def test_broken_images_are_left_out_on_request_and_named(tmp_path):
     assert [name.rsplit("/", 1)[-1] for name in skipped] == ["003.png"]
 
 
-@pytest.mark.parametrize(("name", "near"), [("cifar", "cifar10"), ("digit", "digits"), ("fashionmnist", "fashion_mnist")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("cifar", "cifar10"), ("digit", "digits"), ("fashionmnist", "fashion_mnist")]
+)
 def test_an_unknown_name_brings_the_near_ones(tmp_path, name, near):
     with pytest.raises(UserError, match=f"did you mean .*{near}"):
         prepare(DataConfig(data=name, image_size=16), tmp_path / "cache", 8)
@@ -148,5 +151,5 @@ def test_a_torchvision_set_that_cannot_be_fetched_says_where_to_put_it(tmp_path,
 
     monkeypatch.setattr(MNIST, "mirrors", [])  # as without a network
 
-    with pytest.raises(UserError, match="is not in .*--data-root"):
+    with pytest.raises(UserError, match=r"is not in .*--data-root"):
         prepare(DataConfig(data="mnist", image_size=16, data_root=str(tmp_path / "none")), tmp_path / "cache", 8)

@@ -16,7 +16,9 @@ def write_mnist(root, train=60, test=20):
     rng = np.random.default_rng(0)
     for prefix, count in (("train", train), ("t10k", test)):
         images, labels = rng.integers(0, 255, (count, 28, 28), dtype=np.uint8), (np.arange(count) % 10).astype(np.uint8)
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes())
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes()
+        )
         (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
     return rng
 
@@ -32,7 +34,9 @@ def test_mnist_keeps_its_test_part_and_may_not_be_mirrored(tmp_path):
     assert not splits.flip
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist", "flowers102", "food101", "oxford_iiit_pet", "stl10"])
+@pytest.mark.parametrize(
+    "name", ["cifar10", "cifar100", "fashion_mnist", "flowers102", "food101", "oxford_iiit_pet", "stl10"]
+)
 def test_the_usual_names_are_known(name):
     assert name in torchvision_names()
 

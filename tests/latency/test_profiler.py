@@ -41,7 +41,7 @@ def test_an_interrupted_sweep_continues_to_the_same_rows(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         profile_space(SPACE, PROFILE, part, progress=interrupt)
     resumed = table_at(tmp_path / "part.jsonl")
-    assert 0 < estimated_s(SPACE, PROFILE, resumed)
+    assert estimated_s(SPACE, PROFILE, resumed) > 0
     profile_space(SPACE, PROFILE, resumed)
     assert resumed.journal.records[1:] == whole.journal.records[1:]
 

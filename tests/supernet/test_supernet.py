@@ -1,0 +1,76 @@
+"""Shared weights: recalibration is exact, every candidate starts from the same state."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from hwnas.datasets import ImageSet
+from hwnas.nn import Compute, Supernet
+from hwnas.spaces import SpaceConfig, build_space
+from hwnas.supernet import PATH_SAMPLERS, PathAccuracy, calibration_batches, recalibrate, supernet_training
+from hwnas.train import Recipe
+
+CPU = Compute("cpu")
+SPACE = build_space(SpaceConfig("proxyless_small", 32, 4, width_mult=0.25))
+
+
+def images_of(count):
+    rng = np.random.default_rng(0)
+    return ImageSet(rng.integers(0, 255, (count, 3, 32, 32), dtype=np.uint8), np.arange(count) % 4)
+
+
+@pytest.mark.parametrize("name", PATH_SAMPLERS)
+def test_paths_are_legal_and_cover_every_choice(name):
+    rng = random.Random(0)
+    paths = [path for _ in range(200) for path in PATH_SAMPLERS[name](SPACE, rng)]
+    for column, decision in zip(zip(*paths, strict=True), SPACE.decisions, strict=True):
+        assert set(column) == set(range(len(decision.choices)))
+
+
+def test_recalibrated_statistics_are_the_plain_mean_over_the_batches():
+    net, arch = Supernet(SPACE), SPACE.sample(random.Random(0))
+    batches = calibration_batches(images_of(24), 32, 3, 8, CPU)
+    assert [len(b) for b in batches] == [8, 8, 8]
+    recalibrate(net, arch, batches, CPU)
+    stem = net.slots[0].separate[0].layers[0] if len(net.slots[0].separate) else net.slots[0].elastic.convs[0]
+    with torch.no_grad():
+        means = torch.stack([stem.conv(b).mean((0, 2, 3)) for b in batches])
+    torch.testing.assert_close(stem.bn.running_mean, means.mean(0))
+    assert stem.bn.momentum == 0.1  # restored, so that training goes on as before
+
+
+def test_accuracy_of_a_path_does_not_depend_on_what_was_evaluated_before():
+    net, rng = Supernet(SPACE), random.Random(1)
+    first, second = SPACE.sample(rng), SPACE.sample(rng)
+    images = images_of(64)
+    accuracy = PathAccuracy(net, calibration_batches(images, 32, 2, 16, CPU), images, 32, CPU)
+    weights = [p.clone() for p in net.parameters()]
+    alone = accuracy(first)
+    accuracy(second)
+    assert accuracy(first) == alone
+    for old, new in zip(weights, net.parameters(), strict=True):
+        torch.testing.assert_close(old, new, rtol=0, atol=0)
+
+
+def test_training_samples_the_same_paths_after_a_resume(tmp_path):
+    recipe = Recipe(epochs=2, batch_size=16, flip=False)
+
+    def run(folder, stop_after=99):
+        training = supernet_training(SPACE, images_of(48), recipe, CPU, 5, folder)
+
+        def on_epoch(epoch, record):
+            if epoch == stop_after:
+                raise KeyboardInterrupt
+
+        training.run(on_epoch=on_epoch)
+        return training
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", stop_after=1)
+    part = run(tmp_path / "part")
+    assert [r["loss"] for r in part.history()] == [r["loss"] for r in whole.history()]
+    for mine, theirs in zip(part.module.parameters(), whole.module.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
