@@ -8,6 +8,7 @@ from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Record, read_json
 
+COMPARABLE = 0.05  # latencies that differ by more are told to the user
 TOLERANCE = 1.03  # of the budget: a measured median above this is too slow
 WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of MobileNetV2, tried for equal latency: 0.1 to 2.5
 
@@ -73,6 +74,10 @@ def mobilenet_v2_like(run: Run, space: Space, target_ms: float) -> Record:
         near = range(max(0, low - 1), min(len(networks), high + 2))  # latency is not quite monotone in width
         best = min(near, key=lambda index: abs(width_ms(index) - target_ms))
         ms = width_ms(best)
+    if abs(ms / target_ms - 1) > COMPARABLE:
+        say(
+            f"no width of MobileNetV2 is as fast as the winner: the nearest takes {ms:.4g} ms, {target_ms:.4g} ms wanted"
+        )
     return networks[best].describe("mobilenet_v2", supernet_accuracy=None, predicted_ms=None, measured_ms=ms)
 
 

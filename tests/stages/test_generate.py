@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import statistics
 import subprocess
 
 import onnxruntime
@@ -94,10 +95,14 @@ def test_what_is_shipped_runs_alone_and_knows_its_labels(undisturbed):
     assert session.get_inputs()[0].shape == [1, 3, 32, 32]
 
 
-def test_the_baselines_are_as_fast_as_the_winner(undisturbed):
+def test_the_baseline_is_the_measured_width_nearest_to_the_winner(undisturbed):
     selection = read_json(undisturbed / "selection.json")
     winner_ms, baseline_ms = (selection[label]["measured_ms"] for label in ("winner", "mobilenet_v2"))
-    assert baseline_ms == pytest.approx(winner_ms, rel=0.15)  # widths come in steps of 8 channels
+    rows = [
+        r for r in Journal(undisturbed / "networks.jsonl").records if r.get("network", "").startswith("mobilenet_v2")
+    ]
+    widths_ms = [statistics.median(r["times_ms"]) for r in rows]
+    assert abs(baseline_ms - winner_ms) == pytest.approx(min(abs(ms - winner_ms) for ms in widths_ms), rel=0.01)
     assert winner_ms <= 1.03 * read_json(undisturbed / "feasible.json")["budget_ms"]
 
 
