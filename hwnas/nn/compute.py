@@ -46,7 +46,10 @@ class Compute:
 
 
 def candidates() -> list[Compute]:
-    """What may be fastest here, the usual winner first. bf16 only on a GPU: on a CPU its gradients are too coarse to rank networks by."""
+    """What may be fastest here, the usual winner first.
+
+    bf16 only on a GPU: on a CPU its gradients are too coarse to rank networks by.
+    """
     if torch.cuda.is_available():
         return [Compute("cuda", layout, autocast) for layout in (True, False) for autocast in (True, False)]
     return [Compute("cpu", layout) for layout in (True, False)]
