@@ -305,16 +305,19 @@ def _exports(found: Findings) -> str:
 def _provenance(found: Findings) -> str:
     if not found.events:
         return ""
-    rows = []
+    rows: list[list[str]] = []
+    told = ""
     for event in found.events:
         if event["event"] == "start":
             versions = ", ".join(f"{k} {v}" for k, v in event["versions"].items())
             machine = ", ".join(f"{k} {v}" for k, v in event["machine"].items())
-            rows.append([event["stage"], event["utc"], "unfinished", machine, versions])
+            where = f"{machine}; {versions}"
+            rows.append([event["stage"], event["utc"], "unfinished", "as above" if where == told else where])
+            told = where
         elif rows:
             rows[-1][2] = f"{event['seconds']:.1f} s"
     identity = found.predictor.get("identity", {})
-    table = _table(["stage", "began", "took", "machine", "versions"], rows)
+    table = _table(["stage", "began", "took", "machine and versions"], rows)
     return table + "<h2>Latency table</h2>" + _table(["key", "value"], identity.items()) if identity else table
 
 

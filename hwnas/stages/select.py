@@ -75,9 +75,7 @@ def mobilenet_v2_like(run: Run, space: Space, target_ms: float) -> Record:
         best = min(near, key=lambda index: abs(width_ms(index) - target_ms))
         ms = width_ms(best)
     if abs(ms / target_ms - 1) > COMPARABLE:
-        say(
-            f"no width of MobileNetV2 is as fast as the winner: the nearest takes {ms:.4g} ms, {target_ms:.4g} ms wanted"
-        )
+        say(f"no width of MobileNetV2 is as fast as the winner ({target_ms:.4g} ms): the nearest takes {ms:.4g} ms")
     return networks[best].describe("mobilenet_v2", supernet_accuracy=None, predicted_ms=None, measured_ms=ms)
 
 
