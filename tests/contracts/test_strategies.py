@@ -74,8 +74,10 @@ def test_evolution_beats_random_search(space):
         trials = search(STRATEGIES[name](budget, seed), toy(space), hard_budget(budget.budget_ms), 300)
         return max(t.metrics["accuracy"] for t in trials)
 
-    seeds = range(3)
-    assert min(best("evolution", s) for s in seeds) > max(best("random", s) for s in seeds)
+    seeds = range(5)
+    gain = [best("evolution", s) - best("random", s) for s in seeds]
+    assert min(gain) >= 0
+    assert sum(gain) / len(gain) > 0.15
 
 
 def test_a_budget_few_networks_keep_is_reached_by_repair(space):

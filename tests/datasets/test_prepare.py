@@ -114,7 +114,7 @@ def broken_folder(tmp_path, kind):
     [
         ("missing", "does not exist"),
         ("empty", "no images in .*subfolder per class"),
-        ("one class", "one class"),
+        ("one class", "the data has 1 class"),
         ("few", "bird"),
         ("corrupt", r"003\.png cannot be read .*--skip-broken"),
         ("truncated", r"003\.png cannot be read .*--skip-broken"),
