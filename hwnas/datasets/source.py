@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hwnas.datasets.dataset import DataConfig
 
@@ -44,4 +44,5 @@ def rgb(image: Image.Image) -> Image.Image:
         raise ValueError("32 bits a pixel; save it with 8 or 16")
     if "transparency" in image.info:  # a palette with transparency warns unless it goes by way of RGBA
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    upright: Image.Image = ImageOps.exif_transpose(image)  # phones store many photos lying on their side
+    return upright.convert("RGB")

@@ -11,6 +11,7 @@ from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
 
 SAMPLES = 20_000
+NO_BUDGET = "no budget came; give --budget-ms, or --budget-of-median as a share of the median network's latency"
 
 
 def run_stage(run: Run) -> None:
@@ -30,8 +31,8 @@ def run_stage(run: Run) -> None:
     if budget_ms < smallest_ms:
         raise UserError(
             f"a budget of {budget_ms:.4g} ms is below the smallest network's {smallest_ms:.4g} ms; the nearest "
-            f"feasible budget is {smallest_ms * 1.001:.4g} ms: choose at least that in a new --out, or a smaller "
-            "--width-mult or --resolution"
+            f"feasible budget is {smallest_ms * 1.001:.4g} ms: choose at least that, or "
+            "a smaller --width-mult or --resolution in another --out"
         )
     run.write(
         "feasible.json",
@@ -51,6 +52,4 @@ def _budget_ms(run: Run, median_ms: float) -> float:
         return run.config.budget_ms
     if run.config.budget_of_median is not None:
         return run.config.budget_of_median * median_ms
-    raise UserError(
-        "no budget came; give --budget-ms, or --budget-of-median as a share of the median network's latency"
-    )
+    raise UserError(NO_BUDGET)

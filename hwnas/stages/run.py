@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,9 +16,11 @@ from hwnas import __version__
 from hwnas.datasets import DataConfig, Splits, load, prepare
 from hwnas.errors import UserError
 from hwnas.spaces import Space, SpaceConfig, build_space
+from hwnas.stages.progress import progress
 from hwnas.storage import Journal, Record, read_json, write_json
 from hwnas.train import Optimizer, Recipe, stored_size
 
+PART_USES = {"train": "train on", "search": "choose by", "test": "test on"}
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
 
 
@@ -101,8 +103,22 @@ class Run:
         """The run's search space; the data set tells the number of classes."""
         return self.space_at(len(self.splits().classes))
 
-    def splits(self, progress: Callable[[int, int], None] | None = None) -> Splits:
+    def splits(self) -> Splits:
         """The run's images, decoded by the first stage that asks."""
+        if self.file("images/splits.json").exists():
+            return self._prepared()
+        with progress("reading images") as report:
+            splits = self._prepared(lambda done, total: report(done, total, ""))
+        record = read_json(self.file("images/splits.json"))
+        counts = ", ".join(f"{len(record['indices'][part])} to {use}" for part, use in PART_USES.items())
+        say(f"{len(splits.classes)} classes; images: {counts}")
+        if record["skipped"]:
+            say(f"left out {len(record['skipped'])} images that cannot be read or are too small: images/splits.json")
+        if record["duplicates_left_out"]:
+            say(f"left out {record['duplicates_left_out']} copies of images that are in another part")
+        return splits
+
+    def _prepared(self, report: Callable[[int, int], None] | None = None) -> Splits:
         config = DataConfig(
             data=self.config.data,
             data_root=self.config.data_root,
@@ -110,7 +126,7 @@ class Run:
             skip_broken=self.config.skip_broken,
             seed=self.config.seed,
         )
-        return prepare(config, self.file("images"), self.space_at(2).stride, progress)
+        return prepare(config, self.file("images"), self.space_at(2).stride, report)
 
     def recipe(self, epochs: int, lr: float, flip: bool) -> Recipe:
         """The training recipe with the run's options."""
@@ -149,6 +165,11 @@ def machine() -> dict[str, str]:
     return {"platform": platform.platform(), "threads": str(torch.get_num_threads()), "gpu": gpu}
 
 
+# Which options may still change: until the file is there, nothing has come of them.
+SETTLED_BY = {"budget_ms": "feasible.json", "budget_of_median": "feasible.json"}
+SETTLED_BY_DEFAULT = "images/splits.json"
+
+
 def open_run(path: Path, options: dict[str, Any]) -> Run:
     """The run in `path`, made if need be. `options` are the user's; in an existing run they must agree with it."""
     unknown_keys = set(options) - {f.name for f in fields(RunConfig)}
@@ -165,13 +186,24 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
         config = RunConfig(**read_json(file))
     except TypeError as error:
         raise UserError(f"{file} is of another version of hwnas ({error}); choose another --out") from None
-    for name, value in options.items():
-        if getattr(config, name) != value:
+    changed = {name: value for name, value in options.items() if getattr(config, name) != value}
+    for name, value in changed.items():
+        if (path / SETTLED_BY.get(name, SETTLED_BY_DEFAULT)).exists():
             raise UserError(
                 f"{option(name)} is {json.dumps(value)} now but {json.dumps(getattr(config, name))} in {path}; "
                 "leave it out to continue that run, or choose another --out"
             )
+    if changed:
+        config = replace(config, **_without_the_other_budget(changed))
+        config.check()
+        write_json(file, asdict(config))
     return Run(path, config)
+
+
+def _without_the_other_budget(changed: dict[str, Any]) -> dict[str, Any]:
+    """A budget given in one way replaces one given in the other way before."""
+    budgets = {"budget_ms", "budget_of_median"}
+    return {**{name: None for name in budgets if budgets & set(changed)}, **changed}
 
 
 def say(text: str) -> None:

@@ -82,6 +82,21 @@ def test_an_impossible_budget_brings_the_nearest_feasible_one(hwnas, fitted, tmp
     assert hwnas("feasible", "--out", run).returncode == 0
 
 
+def test_a_mistake_can_be_mended_in_the_same_run(hwnas, fitted, tmp_path):
+    assert_one_line(hwnas("plan", *QUICK, "--data", "digit", "--out", tmp_path / "new"), "unknown data set")
+    assert hwnas("plan", *QUICK, "--out", tmp_path / "new").returncode == 0
+    run = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(fitted), str(run)], check=True)
+    assert_one_line(hwnas("feasible", "--budget-ms", "1e-6", "--out", run), "nearest feasible budget")
+    assert hwnas("feasible", "--budget-of-median", "0.5", "--out", run).returncode == 0
+    assert_one_line(hwnas("feasible", "--budget-of-median", "0.7", "--out", run), "choose another --out")
+
+
+def test_a_budget_is_asked_for_before_anything_runs(hwnas, tmp_path):
+    assert_one_line(hwnas("generate", "--on", "fake", "--out", tmp_path / "run"), "no budget came")
+    assert not (tmp_path / "run" / "images").exists()
+
+
 def test_another_option_for_an_existing_run_is_refused(hwnas, fitted):
     done = hwnas("fit", "--seed", "7", "--out", fitted)
     assert_one_line(done, "--seed is 7 now but 0 in", "choose another --out")
