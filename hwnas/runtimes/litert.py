@@ -70,19 +70,21 @@ class LiteRT:
         with quiet():
             import litert_torch  # seconds, and only exporting needs it
 
+        module = module.eval()
         channels, height, width = input_shape
         example = torch.zeros(1, channels, height, width)
         with torch.no_grad():
             outputs = [0] if module(example).ndim == 4 else []
         with quiet():
-            channel_last = litert_torch.to_channel_last_io(module.eval(), args=[0], outputs=outputs)
+            channel_last = litert_torch.to_channel_last_io(module, args=[0], outputs=outputs)
             edge = litert_torch.convert(channel_last.eval(), (example.permute(0, 2, 3, 1).contiguous(),))
             write_atomically(path, lambda temporary: edge.export(str(temporary)))
 
     def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
         from hwnas.runtimes.litert_blocks import build_tflite  # needs the schema that only ai-edge-litert ships
 
-        path.write_bytes(build_tflite(blocks, weights, input_shape))
+        content = build_tflite(blocks, weights, input_shape)
+        write_atomically(path, lambda temporary: _write(temporary, content))
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedLiteRT(path, threads)

@@ -19,7 +19,17 @@ RELU6 = tfl.ActivationFunctionType.RELU6
 NO_ACTIVATION = tfl.ActivationFunctionType.NONE
 FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
 SCHEMA_VERSION = 3
+ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
 TYPES = {np.dtype(np.float32): tfl.TensorType.FLOAT32, np.dtype(np.int32): tfl.TensorType.INT32}
+
+
+class AlignedBuffer(tfl.BufferT):  # type: ignore[misc]  # the schema is untyped
+    """A buffer whose data begins at a multiple of 16 bytes."""
+
+    def Pack(self, builder: Any) -> int:
+        if self.data is not None:
+            builder.Prep(ALIGNMENT_BYTES, len(self.data))
+        return int(super().Pack(builder))
 
 
 class Graph:
@@ -40,9 +50,7 @@ class Graph:
 
     def constant(self, value: NDArray[Any]) -> int:
         """The index of a new constant."""
-        buffer = tfl.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
+        self.model.buffers.append(_buffer(np.ascontiguousarray(value).tobytes()))
         return self._add(value.shape, TYPES[value.dtype], len(self.model.buffers) - 1)
 
     def _add(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:
@@ -77,9 +85,19 @@ class Graph:
             entry.builtinCode, entry.version = code, version
             entry.deprecatedBuiltinCode = min(code, 127)
             self.model.operatorCodes.append(entry)
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return _packed(self.model, expected_bytes=1 << 20)
+
+
+def _buffer(content: bytes) -> AlignedBuffer:
+    buffer = AlignedBuffer()
+    buffer.data = np.frombuffer(content, np.uint8)
+    return buffer
+
+
+def _packed(model: Any, expected_bytes: int) -> bytes:
+    builder = flatbuffers.Builder(expected_bytes)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def build_tflite(blocks: Sequence[Block], weights: Weights, input_shape: Shape) -> bytes:
@@ -108,10 +126,12 @@ def _add_options() -> Any:
 
 
 def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
-    """A stride of 2 is PAD, then VALID: TFLite's SAME would pad the other side than torch does."""
-    padding = tfl.Padding.SAME
-    if layer.stride > 1 and layer.kernel > 1:
-        x, padding = _pad(graph, x, layer.kernel // 2), tfl.Padding.VALID
+    """Where TFLite's SAME is not torch's padding (stride 2 on an even size) it is PAD, then VALID."""
+    padding = tfl.Padding.VALID
+    if layer.kernel > 1 and _same_is_symmetric(layer, graph.shape(x)):
+        padding = tfl.Padding.SAME
+    elif layer.kernel > 1:
+        x = _pad(graph, x, layer.kernel // 2)
     _, height, width, _ = graph.shape(x)
     lost = layer.kernel - 1 if padding == tfl.Padding.VALID else 0
     out = (1, -(-(height - lost) // layer.stride), -(-(width - lost) // layer.stride), layer.out_channels)
@@ -127,6 +147,12 @@ def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: 
     kernel = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
     inputs = [x, graph.constant(kernel), graph.constant(bias)]
     return graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, out, options)
+
+
+def _same_is_symmetric(layer: Conv, shape: tuple[int, ...]) -> bool:
+    """Whether SAME, which pads only as much as the last window needs, pads kernel // 2 on every side."""
+    needed = [(-(-size // layer.stride) - 1) * layer.stride + layer.kernel - size for size in shape[1:3]]
+    return all(pixels == layer.kernel // 2 * 2 for pixels in needed)
 
 
 def _pad(graph: Graph, x: int, pixels: int) -> int:
@@ -153,15 +179,16 @@ def _linear(graph: Graph, x: int, weight: NDArray[np.float32], bias: NDArray[np.
 def add_metadata(content: bytes, name: str, text: str) -> bytes:
     """The same model with a named metadata buffer; one of that name is replaced."""
     model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    model.metadata = [entry for entry in model.metadata or [] if entry.name != name.encode()]
-    buffer, entry = tfl.BufferT(), tfl.MetadataT()
-    buffer.data = np.frombuffer(text.encode(), np.uint8)
-    model.buffers.append(buffer)
-    entry.name, entry.buffer = name.encode(), len(model.buffers) - 1
-    model.metadata.append(entry)
-    builder = flatbuffers.Builder(len(content) + len(text) + 1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    model.buffers = [b if b.data is None else _buffer(bytes(b.data)) for b in model.buffers]
+    model.metadata = model.metadata or []
+    entry = next((entry for entry in model.metadata if entry.name == name.encode()), None)
+    if entry is None:
+        entry = tfl.MetadataT()
+        entry.name, entry.buffer = name.encode(), len(model.buffers)
+        model.metadata.append(entry)
+        model.buffers.append(None)
+    model.buffers[entry.buffer] = _buffer(text.encode())
+    return _packed(model, len(content) + len(text) + 1024)
 
 
 def metadata_text(content: bytes, name: str) -> str:

@@ -46,7 +46,7 @@ def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) ->
                 case Conv():
                     y = _conv(graph, y, layer, *next(left))
                 case GlobalPool():
-                    y = graph.node("Flatten", [graph.node("GlobalAveragePool", [y])], axis=1)
+                    y = _global_pool(graph, y, layer)
                 case Linear():
                     weight, bias = next(left)
                     y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
@@ -67,12 +67,19 @@ def _conv(graph: Graph, x: str, layer: Conv, weight: NDArray[np.float32], bias: 
         kernel_shape=[layer.kernel] * 2,
         strides=[layer.stride] * 2,
         pads=[half] * 4,
+        dilations=[1, 1],
         group=layer.groups,
     )
     if layer.activation == "relu6":
         zero, six = (graph.constant(np.array(value, np.float32)) for value in (0, 6))
         y = graph.node("Clip", [y, zero, six])
     return y
+
+
+def _global_pool(graph: Graph, x: str, layer: GlobalPool) -> str:
+    """Not GlobalAveragePool: the exporter writes a mean, and ONNX Runtime leaves its blocked layout before a mean."""
+    mean = graph.node("ReduceMean", [x, graph.constant(np.array([-1, -2]))], keepdims=1, noop_with_empty_axes=0)
+    return graph.node("Reshape", [mean, graph.constant(np.array([1, layer.channels]))], allowzero=1)
 
 
 def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:

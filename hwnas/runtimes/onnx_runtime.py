@@ -77,7 +77,8 @@ class OnnxRuntime:
     def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
         from hwnas.runtimes.onnx_blocks import build_onnx
 
-        path.write_bytes(build_onnx(blocks, weights, input_shape))
+        content = build_onnx(blocks, weights, input_shape)
+        write_atomically(path, lambda temporary: _write(temporary, content))
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedOnnx(path, threads)
