@@ -1,6 +1,6 @@
 """What was measured where: one JSON Lines file per profile, identity first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class LatencyTable(Mapping[str, Measurement]):
             raise KeyError(key)
         return measurement
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return (key for key in self._rounds if key not in self.errors)
 
     def __len__(self) -> int:

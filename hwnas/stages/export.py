@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hwnas import __version__
 from hwnas.datasets import Splits
@@ -67,10 +68,18 @@ def _export_all(run: Run, network: Network, splits: Splits, folder: Path) -> dic
     return files
 
 
-def _export_one(network, runtime, folder, metadata, images, labels) -> Record:  # type: ignore[no-untyped-def]
+def _export_one(
+    network: Network,
+    runtime: str,
+    folder: Path,
+    metadata: dict[str, str],
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> Record:
     if runtime not in SHIPPED:  # the fake runtime only writes down what would run
         path = folder / f"model{RUNTIMES[runtime].suffix}"
-        RUNTIMES[runtime].convert(network, images.shape[1:], path)
+        _, channels, height, width = images.shape
+        RUNTIMES[runtime].convert(network, (channels, height, width), path)
         return {"path": path.name, "size_bytes": path.stat().st_size}
     try:
         exported = export(network, runtime, folder, metadata, images, labels)

@@ -1,5 +1,7 @@
 """generate: every stage in order, each where the last run of it stopped."""
 
+from types import ModuleType
+
 from hwnas.errors import UserError
 from hwnas.stages import export, feasible, fit, measure, plan, profile, report, search, select, train
 from hwnas.stages.feasible import NO_BUDGET
@@ -34,7 +36,7 @@ def _candidate_fits(run: Run) -> bool:
     return True
 
 
-def _run(run: Run, name: str, stage) -> None:  # type: ignore[no-untyped-def]
+def _run(run: Run, name: str, stage: ModuleType) -> None:
     say(f"== {name}")
     with run.stage(name):
         stage.run_stage(run)
