@@ -71,7 +71,10 @@ class OnnxRuntime:
                 module.eval(), (torch.zeros(1, *input_shape),), dynamo=True, input_names=[INPUT], output_names=[OUTPUT]
             )
             assert program is not None
-            content = program.model_proto.SerializeToString()
+            model = program.model_proto
+        for node in model.graph.node:
+            del node.metadata_props[:]  # stack traces with the paths of the exporting machine
+        content = model.SerializeToString()
         write_atomically(path, lambda temporary: _write(temporary, content))
 
     def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:

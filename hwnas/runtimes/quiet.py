@@ -1,5 +1,7 @@
 """Silence for libraries that print progress of their own; errors are raised all the same."""
 
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -17,7 +19,12 @@ def quiet() -> Iterator[None]:
     try:
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        with warnings.catch_warnings():
+        replaced = io.StringIO()  # a replaced sys.stdout, in a notebook say, does not end in descriptor 1
+        with (
+            contextlib.redirect_stdout(replaced),  # never closed: loggers made meanwhile keep it
+            contextlib.redirect_stderr(replaced),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

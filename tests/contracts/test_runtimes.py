@@ -1,6 +1,7 @@
 """What every runtime must do: what is measured is what ships, and what ships is what was trained."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -174,3 +175,9 @@ def test_a_failed_conversion_leaves_nothing(name, tmp_path):
     with pytest.raises(Exception, match="cannot be traced"):
         RUNTIMES[name].convert(Broken(), (3, 8, 8), tmp_path / f"m{RUNTIMES[name].suffix}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_of_the_exporting_machine_is_in_the_file(network_files):
+    _, _, _, converted, _ = network_files
+    assert str(Path(torch.__file__).parent).encode() not in converted.read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in converted.read_bytes()
