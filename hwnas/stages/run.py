@@ -23,6 +23,9 @@ from hwnas.train import Optimizer, Recipe, stored_size
 PART_USES = {"train": "train on", "search": "choose by", "test": "test on"}
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
 
+BASELINES = ("random", "mobilenet_v2")
+LABELS = ("winner", *BASELINES)  # the networks that a run selects, trains and compares
+
 
 @dataclass(frozen=True)
 class RunConfig:

@@ -6,16 +6,14 @@ from hwnas.datasets import Splits
 from hwnas.nn import Compute, Network
 from hwnas.spaces import SpaceConfig, build_space
 from hwnas.stages.progress import progress
-from hwnas.stages.run import Run, say
+from hwnas.stages.run import LABELS, Run, say
 from hwnas.stages.search import load_compute, workers
 from hwnas.storage import Record, read_json
 from hwnas.train import Training, accuracy
 
-LABELS = ("winner", "random", "mobilenet_v2")
-
 
 def run_stage(run: Run) -> None:
-    """Writes `train/LABEL.pt` and `train.json`. Networks that are the same are trained once."""
+    """Writes a checkpoint for each network, and `train.json`. Networks that are the same are trained once."""
     selection, splits = run.needs("selection.json", "select"), run.splits()
     compute = load_compute(run, run.space)
     done: dict[str, Record] = read_json(run.file("train.json")) if run.file("train.json").exists() else {}

@@ -1,0 +1,126 @@
+"""A run directory as the stages leave it, small enough to write down."""
+
+import json
+import random
+
+import pytest
+
+from hwnas.spaces import SpaceConfig, build_space, macs, params
+from hwnas.spaces.layers import is_free
+
+SPACE = build_space(SpaceConfig("proxyless_small", 32, 2))
+HOSTILE = '<script>alert("x")</script>'
+
+
+def network(label, arch):
+    """A network as `selection.json` holds it."""
+    ops = SPACE.ops(arch)
+    return {
+        "label": label,
+        "space": SPACE.name,
+        "resolution": 32,
+        "num_classes": 2,
+        "width_mult": 1.0,
+        "arch": list(arch),
+        "choices": SPACE.to_names(arch),
+        "supernet_accuracy": 0.56,
+        "predicted_ms": 1.5,
+        "measured_ms": 1.6,
+        "macs": macs(ops),
+        "params": params(ops),
+    }
+
+
+def trial(strategy, arch, accuracy, latency_ms):
+    ops = SPACE.ops(arch)
+    found = {"strategy": strategy, "arch": list(arch), "accuracy": accuracy, "latency_ms": latency_ms}
+    return {**found, "macs": macs(ops), "params": params(ops)}
+
+
+def files(archs):
+    """The JSON files of a run whose winner is the last architecture, and whose random one is the first."""
+    chosen = {"winner": archs[-1], "random": archs[0], "mobilenet_v2": archs[1]}
+    slow = {
+        "arch": list(archs[2]),
+        "choices": SPACE.to_names(archs[2]),
+        "measured_ms": 9.0,
+        "reason": "9 ms is over 2 ms",
+    }
+    file = {"path": "model.onnx", "size_bytes": 2_000_000, "max_relative_error": 1e-6}
+    return {
+        "config.json": {
+            **{"data": HOSTILE, "on": "fake", "space": SPACE.name, "resolution": 32, "width_mult": 1.0},
+            "seed": 0,
+        },
+        "images/splits.json": {"classes": ["a", "b"]},
+        "plan.json": {"space": SPACE.name, "operators": 52, "measured": 2, "remaining": 50, "estimated_s": 3.0},
+        "selection.json": {label: network(label, arch) for label, arch in chosen.items()} | {"attempts": []},
+        "train.json": {
+            label: {"test_accuracy": accuracy, "test_images": 1000, "checkpoint": label}
+            for label, accuracy in (("winner", 0.9), ("random", 0.7), ("mobilenet_v2", 0.89))
+        },
+        "predictor.json": {
+            **{"method": "line", "scale": 1.1, "offset_ms": 0.2, "mape_pct": 2.5, "max_error_pct": 5.25},
+            **{"bias_pct": -0.5, "kendall_tau": 0.97, "identity": {"soc": "a phone"}},
+            "networks": [{"arch": [], "sum_ms": 1.0, "predicted_ms": 1.1, "measured_ms": 1.2}],
+            "op_ms": {str(spec): 0.1 for spec in SPACE.all_ops() if not is_free(spec)},
+        },
+        "feasible.json": {
+            **{"budget_ms": 2.0, "smallest_ms": 0.5, "median_ms": 3.0, "largest_ms": 9.0},
+            **{"share_within": 0.2512, "samples": 400},
+        },
+        "compute.json": {"device": "cpu", "channels_last": True, "autocast": False, "timings_ms": {"cpu": 52.5}},
+        "measure.json": {
+            **{"checkpoint": "winner", "runtime": "ort", "budget_ms": 2.0, "median_ms": 1.7654, "within_budget": True},
+            **{"baselines_ms": {"random": 1.2345, "mobilenet_v2": 1.7321}, "attempts": [slow]},
+        },
+        "export.json": {
+            "checkpoint": "winner",
+            "files": {"ort": {**file, "top1_agreement": 1.0, "images": 200, "test_accuracy": 0.91}},
+        },
+    }
+
+
+def journals(archs):
+    """The journals of the same run."""
+    half = len(archs) // 2
+    return {
+        "trials.jsonl": [
+            trial("random" if i < half else "evolution", a, 0.5 + i / 100, 1 + i) for i, a in enumerate(archs)
+        ],
+        "supernet.jsonl": [{"epoch": 1, "loss": 2.0}],
+        "train/winner.jsonl": [{"epoch": 1, "loss": 1.0, "search_accuracy": 0.7}],
+        "events.jsonl": [
+            {
+                "stage": "plan",
+                "event": "start",
+                "utc": "now",
+                "versions": {"torch": "2.14.1"},
+                "machine": {"gpu": "none"},
+            },
+            {"stage": "plan", "event": "end", "utc": "now", "seconds": 1.5},
+        ],
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run."""
+    rng = random.Random(0)
+    archs = [SPACE.sample(rng) for _ in range(8)]
+    texts = {name: json.dumps(content) for name, content in files(archs).items()}
+    texts |= {name: "".join(json.dumps(r) + "\n" for r in records) for name, records in journals(archs).items()}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def edit(run):
+    """Changes a JSON file of the run: `edit("measure.json", within_budget=False)`."""
+
+    def change(name, **values):
+        (run / name).write_text(json.dumps(json.loads((run / name).read_text()) | values))
+
+    return change

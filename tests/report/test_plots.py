@@ -1,0 +1,41 @@
+"""Figures hold what the run holds."""
+
+import pytest
+
+from hwnas.report import read_findings
+from hwnas.report.plots import best_so_far, by_stage, layers, pareto, training
+
+
+def test_choices_are_grouped_by_stage():
+    names = ["stage0.layer0", "stage0.layer1", "stage1.layer0"]
+    assert by_stage(names, ["k3e6", "skip", "k7e3"]) == ["stage0: k3e6 skip", "stage1: k7e3"]
+
+
+def test_landmarks_out_of_sight_are_named_at_the_edge(run):
+    figure = pareto(read_findings(run))
+    assert "budget 2 ms" in figure
+    assert "\\u2190 smallest 0.5 ms" in figure
+    assert "largest" not in figure
+
+
+def test_the_layers_add_up_to_the_prediction(run):
+    found = read_findings(run)
+    decided = sum(name != "skip" for name in found.selection["winner"]["choices"])
+    fixed = 4  # the two convolutions, the depthwise block and the classifier
+    total_ms = 1.1 * 0.1 * (decided + fixed) + 0.2
+    assert f"{total_ms:.4g} ms together" in layers(found)
+
+
+def test_both_strategies_are_compared_over_the_same_number_of_evaluations(run):
+    assert "random 0.5300 after 4, evolution 0.5700 after 4 evaluations" in best_so_far(read_findings(run))
+
+
+def test_curves_have_the_names_of_their_networks(run):
+    figure = training(read_findings(run))
+    assert '"name":"searched"' in figure
+    assert '"name":"super-network"' in figure
+
+
+@pytest.mark.parametrize("figure", [pareto, best_so_far, layers, training])
+def test_nothing_to_draw_is_an_empty_string(tmp_path, figure):
+    assert figure(read_findings(tmp_path)) == ""
