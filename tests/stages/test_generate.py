@@ -1,18 +1,19 @@
 """The whole pipeline on real images: killed in every stage, it ends with the same winner as undisturbed."""
 
 import json
-import re
 import shutil
 import signal
 import statistics
 import subprocess
+from dataclasses import replace
 
 import onnxruntime
 import pytest
 from conftest import QUICK, command
 
+from hwnas.devices.fake import FakeDevice
 from hwnas.runtimes import RUNTIMES
-from hwnas.storage import Journal, read_json
+from hwnas.storage import Journal, read_json, write_json
 
 # What the program prints when it is in the middle of each stage.
 MOMENTS = (
@@ -114,19 +115,64 @@ def test_a_second_call_changes_nothing(hwnas, undisturbed):
     assert {name: (undisturbed / name).read_bytes() for name in before} == before
 
 
-def test_a_candidate_that_is_too_slow_when_measured_gives_way_to_the_next(hwnas, undisturbed, tmp_path):
+def set_measured(run, arch, factor) -> None:
+    """Rewrites what `networks.jsonl` says of an architecture."""
+    rows = (run / "networks.jsonl").read_text().splitlines()
+    key = "proxyless_small-r32-w0.25-n10-" + ".".join(map(str, arch))
+    records = [json.loads(row) for row in rows]
+    assert any(r.get("network") == key for r in records)
+    for r in records:
+        if r.get("network") == key:
+            r["times_ms"] = [factor * t for t in r["times_ms"]]
+    (run / "networks.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+@pytest.fixture
+def unmeasured(undisturbed, tmp_path):
+    """A copy of the run before its exported file was measured, and its winner."""
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     (run / "measure.json").unlink()
-    first = read_json(run / "selection.json")["winner"]
-    rows = (run / "networks.jsonl").read_text()
-    key = re.escape('"network": "proxyless_small-r32-w0.25-n10-' + ".".join(map(str, first["arch"])) + '"')
-    slow = re.sub(rf'({key}.*"times_ms": )\[[^]]*\]', r"\1[99.0]", rows)
-    assert slow != rows
-    (run / "networks.jsonl").write_text(slow)
+    return run, read_json(run / "selection.json")["winner"]
+
+
+def test_a_candidate_that_is_too_slow_when_measured_gives_way_to_the_next(hwnas, unmeasured):
+    run, first = unmeasured
+    set_measured(run, first["arch"], 99)
     done = hwnas("generate", *QUICK, "--out", run)
+    assert done.returncode == 0, done.stderr
     selection = read_json(run / "selection.json")
     assert [a["arch"] for a in selection["attempts"]] == [first["arch"]]
-    assert done.returncode == 0, done.stderr
     assert selection["winner"]["arch"] != first["arch"]
     assert "over the budget: taking the next" in done.stderr
+
+
+def test_a_file_that_is_too_slow_gives_way_to_the_next(hwnas, unmeasured, monkeypatch):
+    run, first = unmeasured
+    measure = FakeDevice.measure
+
+    def slow_first_file(self, model, config):
+        found = measure(self, model, config)
+        exported = run / "export" / f"model{RUNTIMES['fake'].suffix}"
+        is_first = model == exported and read_json(run / "selection.json")["winner"]["arch"] == first["arch"]
+        return replace(found, times_ms=tuple(2 * t for t in found.times_ms)) if is_first else found
+
+    monkeypatch.setattr(FakeDevice, "measure", slow_first_file)
+    done = hwnas("generate", *QUICK, "--out", run)
+    assert done.returncode == 0, done.stderr
+    measured = read_json(run / "measure.json")
+    assert [a["arch"] for a in measured["attempts"]] == [first["arch"]]
+    assert measured["within_budget"]
+    assert read_json(run / "selection.json")["winner"]["arch"] != first["arch"]
+    assert "more than 3 % over the budget" in done.stderr
+    assert "<h3>Not taken</h3>" in (run / "report.html").read_text()
+
+
+def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured):
+    run, first = unmeasured
+    set_measured(run, first["arch"], 99)
+    write_json(run / "config.json", read_json(run / "config.json") | {"attempts": 1})
+    done = hwnas("generate", "--out", run)
+    assert done.returncode != 0
+    assert "none of the 1 best candidates keeps the budget" in done.stderr
+    assert "Traceback" not in done.stderr
