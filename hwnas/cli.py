@@ -40,6 +40,7 @@ def _stage_options(
     on: Annotated[str | None, typer.Option(help="Profile of the device: a name in profiles/ or a path.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Latency budget.")] = None,
     budget_of_median: Annotated[float | None, typer.Option(help="Budget as a share of the median network.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="Probability with which candidates keep the budget.")] = None,
     space: Annotated[str | None, typer.Option(help="Search space; `hwnas spaces` lists them.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     width_mult: Annotated[float | None, typer.Option(help="Multiplies all channel numbers.")] = None,

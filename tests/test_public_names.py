@@ -6,7 +6,15 @@ import pytest
 
 PUBLIC = {
     "hwnas.devices": ["DEVICES", "Device", "Measurement", "Profile", "RunConfig", "Session", "load_profile"],
-    "hwnas.latency": ["Calibration", "Predictor", "TablePredictor", "calibrate", "fastest_and_slowest", "kendall_tau"],
+    "hwnas.latency": [
+        "Calibration",
+        "Predictor",
+        "RelativeErrors",
+        "TablePredictor",
+        "calibrate",
+        "fastest_and_slowest",
+        "kendall_tau",
+    ],
     "hwnas.nn": ["BlockModule", "Compute", "Network", "Supernet", "fastest", "layer_weights"],
     "hwnas.runtimes": ["RUNTIMES", "LoadedModel", "Runtime"],
     "hwnas.search": ["STRATEGIES", "Budget", "Evolution", "RandomSearch", "Strategy", "Trial", "search"],

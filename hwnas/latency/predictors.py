@@ -1,14 +1,20 @@
 """Architecture -> milliseconds, from a table of operators."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import UserError
+from hwnas.latency.additive import AdditiveCost, Part
+from hwnas.latency.calibration import CONSTANT, OP_TERMS, TABLE
+from hwnas.latency.intervals import RelativeErrors
 from hwnas.spaces.layers import is_free
 from hwnas.spaces.space import Arch, OpSpec, Space
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Predictor(Protocol):
@@ -18,42 +24,102 @@ class Predictor(Protocol):
         """archs: (n, decisions) -> (n,) milliseconds."""
         ...
 
+    def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """archs: (n, decisions) -> (n,), (n,): the measured latency lies between them with probability `coverage`."""
+        ...
+
+    def upper_ms(self, archs: ArrayLike, probability: float) -> NDArray[np.float64]:
+        """archs: (n, decisions) -> (n,): the measured latency is at most this with `probability`."""
+        ...
+
+    def probability_within(self, archs: ArrayLike, budget_ms: float) -> NDArray[np.float64]:
+        """archs: (n, decisions) -> (n,): probability that the measured latency is at most `budget_ms`."""
+        ...
+
+    def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        """Expected milliseconds, a scalar, where decision d is drawn with probabilities `gates[d]`; differentiable."""
+        ...
+
 
 class TablePredictor:
-    """Sum of the operators' latencies, scaled and shifted by a calibration on whole networks."""
+    """Sum over the operators, weighted as a calibration on whole networks found best."""
 
-    def __init__(self, space: Space, op_ms: Mapping[str, float], scale: float = 1.0, offset_ms: float = 0.0) -> None:
-        self.space, self.op_ms = space, op_ms
-        self.scale, self.offset_ms = scale, offset_ms
+    def __init__(
+        self,
+        space: Space,
+        op_ms: Mapping[str, float],
+        weights: Mapping[str, float] | None = None,
+        errors: RelativeErrors | None = None,
+    ) -> None:
+        """`weights` as in `Calibration`, the plain sum without; `errors` give the intervals.
+
+        UserError where `op_ms` lacks an operator of the space.
+        """
         check_complete(space, op_ms)
-        self._fixed_ms = sum(self._spec_ms(slot.options[0]) for slot in space.slots if not slot.decisions)
-        self._chosen = [
-            (slot.decisions, np.array([self._spec_ms(spec) for spec in slot.options]))
-            for slot in space.slots
-            if slot.decisions
-        ]
+        self.space, self.op_ms, self.errors = space, op_ms, errors
+        self.weights = {TABLE: 1.0, **(weights or {})}
+        self.constant_ms = self.weights.get(CONSTANT, 0.0)
+        self._cost = AdditiveCost(space, self.op_latency_ms)
+        self._terms = {TABLE: AdditiveCost(space, self._table_ms)}
+        self._terms |= {name: AdditiveCost(space, value) for name, value in OP_TERMS.items()}
 
-    def _spec_ms(self, spec: OpSpec) -> float:
+    @staticmethod
+    def from_record(space: Space, record: Mapping[str, Any]) -> "TablePredictor":
+        """From what `predictor.json` holds."""
+        networks = record["networks"]
+        errors = RelativeErrors.of([n["measured_ms"] for n in networks], [n["left_out_ms"] for n in networks])
+        return TablePredictor(space, record["op_ms"], record["weights"], errors)
+
+    def _table_ms(self, spec: OpSpec) -> float:
         return 0.0 if is_free(spec) else self.op_ms[str(spec)]
 
-    def sum_ms(self, archs: ArrayLike) -> NDArray[np.float64]:
-        """The plain sum of the table, (n, decisions) -> (n,): layer by layer over all architectures at once."""
-        columns = np.ascontiguousarray(np.atleast_2d(np.asarray(archs, dtype=np.intp)).T)  # (decisions, n)
-        total_ms = np.full(columns.shape[1], self._fixed_ms)
-        for decisions, option_ms in self._chosen:
-            option = columns[decisions[0]]
-            for d in decisions[1:]:
-                option = option * len(self.space.decisions[d].choices) + columns[d]
-            total_ms += option_ms.take(option)
-        return total_ms
+    def op_latency_ms(self, spec: OpSpec) -> float:
+        """What one operator adds to the latency of a network."""
+        terms = (self.weights[name] * value(spec) for name, value in OP_TERMS.items() if name in self.weights)
+        return self.weights[TABLE] * self._table_ms(spec) + sum(terms)
+
+    def terms(self, archs: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """What a calibration may weight: (n, decisions) -> {term: (n,)}."""
+        return {name: cost.of(archs) for name, cost in self._terms.items()}
 
     def latency_ms(self, archs: ArrayLike) -> NDArray[np.float64]:
-        return self.scale * self.sum_ms(archs) + self.offset_ms
+        return self._cost.of(archs) + self.constant_ms
+
+    def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        low, high = self._known_errors().factors(coverage)
+        latency_ms = self.latency_ms(archs)
+        return low * latency_ms, high * latency_ms
+
+    def upper_factor(self, probability: float) -> float:
+        """measured / predicted latency is at most this with `probability`."""
+        return self._known_errors().upper_factor(probability)
+
+    def upper_ms(self, archs: ArrayLike, probability: float) -> NDArray[np.float64]:
+        return self.upper_factor(probability) * self.latency_ms(archs)
+
+    def probability_within(self, archs: ArrayLike, budget_ms: float) -> NDArray[np.float64]:
+        return self._known_errors().probability_within(budget_ms / self.latency_ms(archs))
+
+    def _known_errors(self) -> RelativeErrors:
+        if self.errors is None:
+            raise UserError(
+                f"the predictor of {self.space.name} was calibrated on no whole networks, so it has no intervals; "
+                "run `hwnas fit`"
+            )
+        return self.errors
+
+    def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        return self._cost.expected(gates) + self.constant_ms
 
     def arch_ms(self, arch: Arch) -> float:
         """The latency of one architecture."""
         self.space.check(arch)
         return float(self.latency_ms([arch])[0])
+
+    @property
+    def parts(self) -> list[Part]:
+        """What each slot that depends on a decision adds, by option."""
+        return self._cost.parts
 
 
 def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
@@ -71,14 +137,15 @@ def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
 def fastest_and_slowest(predictor: TablePredictor) -> tuple[Arch, Arch]:
     """The two extremes of a space in which every slot depends on one decision of its own, as chains do."""
     ends: list[dict[int, int]] = [{}, {}]
-    for decisions, option_ms in predictor._chosen:
-        if len(decisions) != 1 or decisions[0] in ends[0]:
+    for part in predictor.parts:
+        (d,) = part.decisions[:1]
+        if len(part.decisions) != 1 or d in ends[0]:
             raise ValueError(f"{predictor.space.name} has slots that share decisions: its extremes need a search")
-        ends[0][decisions[0]], ends[1][decisions[0]] = int(option_ms.argmin()), int(option_ms.argmax())
+        ends[0][d], ends[1][d] = int(part.cost.argmin()), int(part.cost.argmax())
     fastest, slowest = (tuple(end[d] for d in range(len(predictor.space.decisions))) for end in ends)
     return fastest, slowest
 
 
-def archs_array(archs: Sequence[Arch]) -> NDArray[np.intp]:
-    """(n, decisions) from a list of architectures."""
-    return np.array(archs, dtype=np.intp)
+def archs_array(archs: Sequence[Arch]) -> NDArray[np.uint8]:
+    """(n, decisions) from a list of architectures; no decision has over 255 choices."""
+    return np.array(archs, dtype=np.uint8)

@@ -75,7 +75,8 @@ def _feasibility(found: Findings) -> str:
     f = found.feasible
     if not f:
         return ""
-    text = f"{in_percent(f['share_within'], 2)} of {f['samples']} networks drawn at random keep the budget."
+    limit = f"those predicted within {in_ms(f['limit_ms'])}, which keep it with probability {f['confidence']:g}"
+    text = f"{in_percent(f['share_within'], 2)} of {f['samples']} networks drawn at random keep the budget: {limit}."
     row = [in_ms(f[f"{name}_ms"]) for name in ("smallest", "median", "largest", "budget")]
     headings = ["smallest", "median", "largest", "budget", "within the budget"]
     return paragraph(text) + table(headings, [[*row, in_percent(f["share_within"], 2)]])

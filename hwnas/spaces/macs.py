@@ -37,6 +37,24 @@ def op_macs(spec: OpSpec) -> int:
     return total
 
 
+def op_activations(spec: OpSpec) -> int:
+    """Elements that the layers of one operator write, on one image.
+
+    Radosavovic et al., https://arxiv.org/abs/2003.13678, section 3.1, count those of convolutions.
+    """
+    total, (_, height, width) = 0, spec.in_shape
+    for layer in block(spec).layers:
+        match layer:
+            case Conv():
+                height, width = -(-height // layer.stride), -(-width // layer.stride)
+                total += layer.out_channels * height * width
+            case GlobalPool():
+                total += layer.channels
+            case Linear():
+                total += layer.out_features
+    return total
+
+
 def op_params(spec: OpSpec) -> int:
     """Trainable parameters of one operator."""
     return sum(_layer_params(layer) for layer in block(spec).layers)

@@ -22,22 +22,28 @@ def run_stage(run: Run) -> None:
     random_ms = predictor.latency_ms(archs_array([space.sample(rng) for _ in range(SAMPLES)]))
     smallest_ms, largest_ms = map(predictor.arch_ms, fastest_and_slowest(predictor))
     median_ms = float(np.median(random_ms))
-    budget_ms = _budget_ms(run, median_ms)
-    share = float((random_ms <= budget_ms).mean())
+    budget_ms, confidence = _budget_ms(run, median_ms), run.config.confidence
+    margin = max(1.0, predictor.upper_factor(confidence))
+    limit_ms = budget_ms / margin
+    share = float((random_ms <= limit_ms).mean())
     say(
         f"{space.name} on {run.config.on}: smallest {smallest_ms:.4g} ms, median {median_ms:.4g} ms, largest "
-        f"{largest_ms:.4g} ms; {100 * share:.3g} % of random networks are within {budget_ms:.4g} ms"
+        f"{largest_ms:.4g} ms; {100 * share:.3g} % of random networks keep {budget_ms:.4g} ms with probability "
+        f"{confidence:g}: those predicted within {limit_ms:.4g} ms"
     )
-    if budget_ms < smallest_ms:
+    if limit_ms < smallest_ms:
         raise UserError(
-            f"a budget of {budget_ms:.4g} ms is below the smallest network's {smallest_ms:.4g} ms; the nearest "
-            f"feasible budget is {smallest_ms * 1.001:.4g} ms: choose at least that, or "
-            "a smaller --width-mult or --resolution in another --out"
+            f"a budget of {budget_ms:.4g} ms is below the smallest network's {smallest_ms * margin:.4g} ms (predicted "
+            f"{smallest_ms:.4g} ms, kept with probability {confidence:g}); the nearest feasible budget is "
+            f"{smallest_ms * margin * 1.001:.4g} ms: choose at least that, or a smaller --width-mult or --resolution "
+            "in another --out"
         )
     run.write(
         "feasible.json",
         {
             "budget_ms": budget_ms,
+            "limit_ms": limit_ms,
+            "confidence": confidence,
             "smallest_ms": smallest_ms,
             "median_ms": median_ms,
             "largest_ms": largest_ms,

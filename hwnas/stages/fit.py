@@ -40,11 +40,10 @@ def run_stage(run: Run) -> None:
     archs = spread_over_latency(predictor, run.config.calibration_networks, run.config.seed)
     with progress("measuring whole networks") as report:
         measured = measured_ms(run, [own_network(run, space, arch) for arch in archs], report)
-    sums_ms = predictor.sum_ms(archs).tolist()
-    calibration = calibrate(sums_ms, measured)
-    calibrated = TablePredictor(space, op_ms, calibration.scale, calibration.offset_ms)
-    rows = zip(archs, sums_ms, calibrated.latency_ms(archs).tolist(), measured, strict=True)
-    keys = ("arch", "sum_ms", "predicted_ms", "measured_ms")
+    calibration = calibrate(predictor.terms(archs), measured)
+    calibrated = TablePredictor(space, op_ms, calibration.weights)
+    rows = zip(archs, calibrated.latency_ms(archs).tolist(), calibration.left_out_ms, measured, strict=True)
+    keys = ("arch", "predicted_ms", "left_out_ms", "measured_ms")
     networks = [dict(zip(keys, (list(arch), *values), strict=True)) for arch, *values in rows]
     identity = table.journal.records[0]
     run.write(

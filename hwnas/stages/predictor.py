@@ -15,9 +15,14 @@ def load_predictor(run: Run, space: Space) -> TablePredictor:
             f"{run.file('predictor.json')} is of {found[0]} at {found[1]} pixels, the run searches {space.name} at "
             f"{space.input_shape[1]}; run `hwnas fit` again"
         )
-    return TablePredictor(space, record["op_ms"], record["scale"], record["offset_ms"])
+    return TablePredictor.from_record(space, record)
 
 
 def load_budget_ms(run: Run) -> float:
     """The budget that `feasible` found to be reachable."""
     return float(run.needs("feasible.json", "feasible")["budget_ms"])
+
+
+def load_limit_ms(run: Run) -> float:
+    """The predicted latency up to which a network keeps the budget with the probability asked for."""
+    return float(run.needs("feasible.json", "feasible")["limit_ms"])

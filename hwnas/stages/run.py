@@ -37,6 +37,7 @@ class RunConfig:
     on: str = "host_cpu1_litert_fp32"
     budget_ms: float | None = None
     budget_of_median: float | None = None
+    confidence: float = 0.9
     space: str = "proxyless_small"
     resolution: int = 32
     width_mult: float = 1.0
@@ -65,6 +66,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
+        if not 0 < self.confidence < 1:
+            raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
         if self.optimizer not in ("sgd", "adamw"):
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are sgd and adamw")
         if self.budget_ms is not None and self.budget_of_median is not None:

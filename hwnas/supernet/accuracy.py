@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +15,14 @@ from hwnas.train import accuracy, eval_batches
 def calibration_batches(
     images: ImageSet, resolution: int, count: int, batch_size: int, compute: Compute
 ) -> list[Tensor]:
-    """The first `count` batches of training images, normalised and on the device: the same for every candidate."""
-    head = ImageSet(images.images[: count * batch_size], images.labels[: count * batch_size])
-    return [batch for batch, _ in eval_batches(head, resolution, batch_size, compute)]
+    """`count` batches of training images, normalised and on the device: the same for every candidate.
+
+    Drawn at random, since images are stored class by class in many sources and every batch must see all classes.
+    """
+    drawn = np.random.default_rng(0).permutation(len(images.labels))[: count * batch_size]
+    drawn = drawn[: len(drawn) - (len(drawn) % batch_size == 1)]  # one image alone has no variance
+    chosen = ImageSet(images.images[drawn], images.labels[drawn])
+    return [batch for batch, _ in eval_batches(chosen, resolution, batch_size, compute)]
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from hwnas.errors import UserError
-from hwnas.latency import TablePredictor, fastest_and_slowest
+from hwnas.latency import RelativeErrors, TablePredictor, fastest_and_slowest
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.spaces import SPACES, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
@@ -23,11 +24,43 @@ def table_of(space):
 
 def test_a_prediction_is_the_sum_over_the_operators(space):
     rng, op_ms = random.Random(0), table_of(space)
-    predictor = TablePredictor(space, op_ms, scale=1.1, offset_ms=0.5)
+    predictor = TablePredictor(space, op_ms, {"table": 1.1, "constant": 0.5})
     archs = [space.sample(rng) for _ in range(50)]
     by_hand = [0.5 + 1.1 * sum(op_ms.get(str(spec), 0.0) for spec in space.ops(arch)) for arch in archs]
     np.testing.assert_allclose(predictor.latency_ms(archs), by_hand)
     assert predictor.arch_ms(archs[0]) == pytest.approx(by_hand[0])
+
+
+def test_every_term_of_a_calibration_is_weighted(space):
+    rng, op_ms = random.Random(0), table_of(space)
+    archs = [space.sample(rng) for _ in range(20)]
+    terms = TablePredictor(space, op_ms).terms(archs)
+    weights = {name: 0.5 + i for i, name in enumerate(terms)} | {"constant": 0.25}
+    wanted = 0.25 + sum(weights[name] * value for name, value in terms.items())
+    np.testing.assert_allclose(TablePredictor(space, op_ms, weights).latency_ms(archs), wanted)
+
+
+def test_bounds_stand_around_the_prediction(space):
+    errors = RelativeErrors.of(np.linspace(0.95, 1.05, 19), np.ones(19))
+    predictor, rng = TablePredictor(space, table_of(space), errors=errors), random.Random(2)
+    archs = [space.sample(rng) for _ in range(20)]
+    latency_ms, (low_ms, high_ms) = predictor.latency_ms(archs), predictor.interval_ms(archs, 0.9)
+    assert (low_ms < latency_ms).all()
+    assert (latency_ms < high_ms).all()
+    assert (predictor.upper_ms(archs, 0.9) <= high_ms).all()
+    chances = predictor.probability_within(archs, float(np.median(latency_ms)))
+    assert (np.diff(chances[np.argsort(latency_ms)]) <= 0).all()
+
+
+def test_without_calibration_there_is_no_interval(space):
+    with pytest.raises(UserError, match="run `hwnas fit`"):
+        TablePredictor(space, table_of(space)).interval_ms([(0,) * len(space.decisions)], 0.9)
+
+
+def test_the_expectation_over_certain_gates_is_the_prediction(space):
+    predictor, arch = TablePredictor(space, table_of(space), {"constant": 0.5}), space.sample(random.Random(3))
+    gates = [torch.eye(len(d.choices))[c] for d, c in zip(space.decisions, arch, strict=True)]
+    assert predictor.expected_ms(gates).item() == pytest.approx(predictor.arch_ms(arch), rel=1e-5)
 
 
 def test_the_extremes_bound_every_network(space):

@@ -60,14 +60,15 @@ def files(archs):
             for label, accuracy in (("winner", 0.9), ("random", 0.7), ("mobilenet_v2", 0.89))
         },
         "predictor.json": {
-            **{"method": "line", "scale": 1.1, "offset_ms": 0.2, "mape_pct": 2.5, "max_error_pct": 5.25},
+            **{"method": "table + constant", "weights": {"table": 1.1, "constant": 0.2}},
+            **{"mape_pct": 2.5, "max_error_pct": 5.25},
             **{"bias_pct": -0.5, "kendall_tau": 0.97, "identity": {"soc": "a phone"}},
-            "networks": [{"arch": [], "sum_ms": 1.0, "predicted_ms": 1.1, "measured_ms": 1.2}],
+            "networks": [{"arch": [], "predicted_ms": 1.1, "left_out_ms": 1.0, "measured_ms": 1.2}],
             "op_ms": {str(spec): 0.1 for spec in SPACE.all_ops() if not is_free(spec)},
         },
         "feasible.json": {
             **{"budget_ms": 2.0, "smallest_ms": 0.5, "median_ms": 3.0, "largest_ms": 9.0},
-            **{"share_within": 0.2512, "samples": 400},
+            **{"share_within": 0.2512, "samples": 400, "limit_ms": 1.9, "confidence": 0.9},
         },
         "compute.json": {"device": "cpu", "channels_last": True, "autocast": False, "timings_ms": {"cpu": 52.5}},
         "measure.json": {

@@ -32,6 +32,7 @@ def assert_one_line(done, *parts):
         (["--budget-ms", "0"], ["--budget-ms is 0.0; allowed is a number above 0"]),
         (["--budget-ms", "-3"], ["--budget-ms is -3.0"]),
         (["--budget-ms", "nan"], ["--budget-ms is nan"]),
+        (["--confidence", "1"], ["--confidence is 1.0; allowed is a probability"]),
         (["--resolution", "9", "--space", "proxyless"], ["resolution 9 is smaller than the stride of proxyless, 8"]),
         (["--population", "1"], ["--population is 1; allowed is 2 or more"]),
         (["--optimizer", "lion"], ["--optimizer is 'lion'; allowed are sgd and adamw"]),

@@ -29,6 +29,19 @@ def test_paths_are_legal_and_cover_every_choice(name):
         assert set(column) == set(range(len(decision.choices)))
 
 
+def test_recalibration_sees_every_class_of_images_that_are_sorted_by_class():
+    images = ImageSet(
+        np.repeat(np.arange(4, dtype=np.uint8), 64)[:, None, None, None] * np.ones((1, 3, 32, 32), "u1"),
+        np.repeat(np.arange(4), 64),
+    )
+    (batch,) = calibration_batches(images, 32, 1, 32, CPU)
+    assert len(batch.unique()) == 4
+
+
+def test_no_batch_of_recalibration_is_a_single_image():
+    assert [len(b) for b in calibration_batches(images_of(17), 32, 4, 8, CPU)] == [8, 8]
+
+
 def test_recalibrated_statistics_are_the_plain_mean_over_the_batches():
     net, arch = Supernet(SPACE), SPACE.sample(random.Random(0))
     batches = calibration_batches(images_of(24), 32, 3, 8, CPU)

@@ -1,0 +1,57 @@
+"""How far off a prediction may be: conformal intervals from networks that took no part in their own prediction.
+
+The score of a calibration network is the logarithm of measured over left-out predicted latency. A new network's score
+is equally likely to fall anywhere among them (Vovk, Gammerman, Shafer 2005; leave-one-out as in the jackknife of
+Barber et al., https://arxiv.org/abs/1905.02928), whatever their distribution.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RelativeErrors:
+    """Logarithms of measured / predicted, ascending."""
+
+    log_ratios: tuple[float, ...]
+
+    @staticmethod
+    def of(measured_ms: ArrayLike, left_out_ms: ArrayLike) -> "RelativeErrors":
+        """From calibration networks, each predicted without itself."""
+        logs = np.log(np.asarray(measured_ms, dtype=np.float64) / np.asarray(left_out_ms, dtype=np.float64))
+        return RelativeErrors(tuple(sorted(logs.tolist())))
+
+    def factors(self, coverage: float) -> tuple[float, float]:
+        """(low, high): measured / predicted lies between them with probability `coverage`."""
+        width = self._rank_or_t(np.abs(self.log_ratios), coverage, two_sided=True)
+        return math.exp(-width), math.exp(width)
+
+    def upper_factor(self, probability: float) -> float:
+        """measured / predicted is at most this with `probability`."""
+        return math.exp(self._rank_or_t(np.asarray(self.log_ratios), probability, two_sided=False))
+
+    def _rank_or_t(self, scores: Floats, probability: float, two_sided: bool) -> float:
+        """The conformal quantile; Student's t where there are too few networks for it."""
+        if not 0 < probability < 1:
+            raise ValueError(f"a probability is between 0 and 1, {probability} came")
+        rank = math.ceil((len(scores) + 1) * probability - 1e-9)
+        if rank <= len(scores):
+            return float(np.sort(scores)[max(rank, 1) - 1])
+        return self._t_quantile(1 - (1 - probability) / 2 if two_sided else probability)
+
+    def _t_quantile(self, probability: float) -> float:
+        """Of the predictive distribution of one more score, were they normal around 0."""
+        n = len(self.log_ratios)
+        spread = math.sqrt(sum(x * x for x in self.log_ratios) / n) if n else math.inf
+        return float(stats.t.ppf(probability, max(1, n - 1))) * spread * math.sqrt(1 + 1 / max(1, n))
+
+    def probability_within(self, factors: ArrayLike) -> Floats:
+        """P(measured / predicted <= factor) for each factor, (n,) -> (n,): the conformal rank, never 0 nor 1."""
+        below = np.searchsorted(np.asarray(self.log_ratios), np.log(np.asarray(factors, dtype=np.float64)), "right")
+        return np.asarray((below + 0.5) / (len(self.log_ratios) + 1))
