@@ -4,6 +4,7 @@ A sum of blocks is biased by several percent either way, since inter-layer costs
 fitted to a few whole networks removes it. Which of the two, leave-one-out errors decide.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -53,9 +54,13 @@ def _left_out_predictions_ms(sum_ms: Floats, measured_ms: Floats, method: Method
 
 def kendall_tau(a: Floats, b: Floats) -> float:
     """Kendall's tau-b: agreement of two orders, 1 for the same and -1 for the opposite."""
-    sign_a, sign_b = (np.sign(x[:, None] - x[None, :]) for x in (a, b))
-    pairs = np.sqrt(np.abs(sign_a).sum() * np.abs(sign_b).sum())
-    return float((sign_a * sign_b).sum() / pairs) if pairs else 0.0
+    agreeing = untied_a = untied_b = 0.0
+    for i in range(len(a)):  # row by row: a matrix of all pairs does not fit for the rows of a large table
+        sign_a, sign_b = np.sign(a[i] - a), np.sign(b[i] - b)
+        agreeing += float(sign_a @ sign_b)
+        untied_a, untied_b = untied_a + float(np.abs(sign_a).sum()), untied_b + float(np.abs(sign_b).sum())
+    pairs = math.sqrt(untied_a * untied_b)
+    return agreeing / pairs if pairs else 0.0
 
 
 def calibrate(sum_ms: Sequence[float], measured_ms: Sequence[float]) -> Calibration:
