@@ -10,7 +10,7 @@ import pytest
 from hwnas.devices import FakeDevice, load_profile
 from hwnas.errors import UserError
 from hwnas.latency import TablePredictor
-from hwnas.latency.importers import IMPORTERS, hw_nas_bench_fbnet, import_table
+from hwnas.latency.importers import hw_nas_bench_fbnet, import_table
 from hwnas.latency.profiler import identity
 from hwnas.latency.table import IDENTITY_KEYS, LatencyTable
 from hwnas.spaces import PUBLISHED, SpaceConfig, build_space, published_arch
@@ -138,6 +138,21 @@ def test_nn_meter_rows_are_those_of_the_file(tmp_path):
     assert sum(medians_ms(table).values()) == pytest.approx(total_ms)
 
 
+def test_nn_meter_json_and_csv_give_the_same_rows(tmp_path):
+    path = peers.shared("nnmeter_mbconv_lut", "mbconv_v3.csv")
+    content = {"transattn_8_96_hard_swish_2_ln": 0.955342}
+    for row in peers.rows_of(path):
+        columns = [row[name] for name in ("hw", "cin", "cout", "expand", "stride", "act", "kernel")]
+        content["_".join(["conv", *columns, "se" if row["se"] == "1" else "nose"])] = float(row["pixel1_ms"])
+    theirs = tmp_path / "pixel1_lut_ln_v3.json"
+    theirs.write_text(json.dumps(content))
+    from_json = imported("nn-meter", theirs, tmp_path)
+    (tmp_path / "csv").mkdir()
+    assert medians_ms(from_json) == medians_ms(imported("nn-meter", path, tmp_path / "csv", "pixel1"))
+    assert from_json.identity["device"] == "pixel1"
+    assert from_json.identity["left_out"] == "1 rows of other kinds"
+
+
 @pytest.mark.parametrize("device", ["raspi4", "pixel3", "fpga"])
 def test_fbnet_sums_are_the_published_latencies_of_networks(tmp_path, device):
     """HW-NAS-Bench's own sums of 5,000 networks, against sums of the imported rows."""
@@ -149,7 +164,3 @@ def test_fbnet_sums_are_the_published_latencies_of_networks(tmp_path, device):
     sums_ms = fixed_ms + layers[np.arange(22), published["ops"]].sum(axis=1)
     expected_ms = published["latency_ms"][:, list(published["device"]).index(device)]
     np.testing.assert_allclose(sums_ms, expected_ms, atol=1e-4)
-
-
-def test_every_format_has_a_golden_test():
-    assert set(IMPORTERS) == {"proxyless", "once-for-all", "tunas", "nn-meter", "hw-nas-bench-fbnet"}

@@ -40,10 +40,14 @@ MISTAKES = [
     ("nn-meter", "hw,cin\n8,16\n", "lacks the columns cout, expand"),
     ("nn-meter", HEADING, "has no rows"),
     ("nn-meter", HEADING + "8,16,16,1,1,relu,3,0,1.0\n", "has act 'relu' in line 2; allowed is hard_swish"),
-    ("nn-meter", HEADING + "8,16,16,1,1,hard_swish,3,0\n", "None at pixel4_ms in line 2"),
+    ("nn-meter", HEADING + "8,16,16,1,1,hard_swish,3,0\n", "None at the milliseconds in line 2"),
     ("nn-meter", HEADING + "8,16,16,1,0,hard_swish,3,0,1.0\n", "'0' at stride in line 2"),
     ("nn-meter", HEADING + 2 * "8,16,16,1,1,hard_swish,3,0,1.0\n", "repeats a block in line 3"),
-    ("nn-meter", HEADING.replace("pixel4_ms", "pixel4"), "has no rows"),
+    (
+        "nn-meter",
+        HEADING.replace("pixel4_ms", "pixel4") + "8,16,16,1,1,hard_swish,3,0,1\n",
+        "has no column of milliseconds",
+    ),
     ("hw-nas-bench-fbnet", '{"pi": {"base_ms_all_skip": 1}}', "no --device came; choose one of them"),
 ]
 
@@ -64,6 +68,13 @@ def test_an_fbnet_table_of_another_shape_is_refused(tmp_path, table):
     path.write_text(json.dumps({"pi": table}))
     with pytest.raises(UserError, match="allowed is 22 lists of 8 numbers"):
         import_table("hw-nas-bench-fbnet", path, tmp_path / "table.jsonl", "pi")
+
+
+def test_an_nn_meter_json_without_blocks_is_refused(tmp_path):
+    path = tmp_path / "pixel1_lut_ln_v3.json"
+    path.write_text('{"transattn_8_96_hard_swish_2_ln": 0.9}')
+    with pytest.raises(UserError, match="has no row of a block"):
+        import_table("nn-meter", path, tmp_path / "table.jsonl")
 
 
 @pytest.mark.parametrize("format_name", IMPORTERS)
