@@ -1,4 +1,4 @@
-"""The command line: one subcommand per stage, and nothing else."""
+"""The command line: one subcommand per stage, and those of `hwnas table`."""
 
 import importlib
 import inspect
@@ -14,6 +14,7 @@ from rich.table import Table
 from hwnas import __version__
 from hwnas.errors import UserError
 from hwnas.storage import exclusive
+from hwnas.table_commands import table_app
 
 STAGES = {
     "generate": "Everything below, in order; run it again to continue after an interruption.",
@@ -84,6 +85,7 @@ def _stage_command(stage: str) -> Callable[..., None]:
 
 for _stage in STAGES:
     app.command(_stage)(_stage_command(_stage))
+app.add_typer(table_app, name="table")
 
 
 @app.command()

@@ -26,6 +26,7 @@ ORDER = [
     {"export"},
     {"report"},
     {"stages"},
+    {"table_commands"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -178,6 +178,17 @@ SECTIONS: dict[str, Callable[[Findings], str]] = {
 }
 
 
+def document(title: str, main: str) -> str:
+    """A whole page around `main`, with the library of the figures: it loads nothing."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
+        f"<style>{STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body><main>"
+        f"<h1>{html.escape(title)}</h1>{main}</main></body></html>"
+    )
+
+
 def write_report(run: Path) -> Path:
     """`report.html` in the run directory; a stage that has not run yet leaves a section that says so."""
     found = read_findings(run)
@@ -185,13 +196,6 @@ def write_report(run: Path) -> Path:
         f"<section><h2>{title}</h2>{section(found) or paragraph('not run yet')}</section>"
         for title, section in SECTIONS.items()
     )
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>hwnas report</title>'
-        f"<style>{STYLE}</style><script>{plotly.offline.get_plotlyjs()}</script></head><body><main>"
-        f'<h1>hwnas report</h1><p class="lead">{html.escape(headline(found))}</p>{_tiles(found)}{"".join(sections)}'
-        "</main></body></html>"
-    )
-    write_text(run / "report.html", page)
+    lead = f'<p class="lead">{html.escape(headline(found))}</p>'
+    write_text(run / "report.html", document("hwnas report", f"{lead}{_tiles(found)}{''.join(sections)}"))
     return run / "report.html"

@@ -27,6 +27,10 @@ CHAINS = {
     "proxyless": Chain(
         32, 16, ((32, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)), head_channels=1280
     ),
+    # the widths that ProxylessNAS and TuNAS search and give tables of; those published as Mobile are 32 at the start
+    "proxyless_24": Chain(
+        32, 16, ((24, 4, 2), (40, 4, 2), (80, 4, 2), (96, 4, 1), (192, 4, 2), (320, 1, 1)), head_channels=1280
+    ),
     "mobilenet_v2": Chain(
         32, 16, ((24, 4, 2), (32, 4, 2), (64, 4, 2), (96, 4, 1), (160, 4, 2), (320, 1, 1)), head_channels=1280
     ),

@@ -1,0 +1,177 @@
+"""`hwnas table`: look at latency tables, check, compare, merge and import them. No profile and no run is needed."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hwnas.errors import UserError
+from hwnas.resources import find
+
+if TYPE_CHECKING:  # at run time only in the commands: --help must not wait for what they need
+    from hwnas.latency.compare import Comparison
+    from hwnas.latency.table import LatencyTable
+
+SLOWEST = 10
+KINDS_OF_ROWS = {"op": "operators", "network": "networks"}
+WIDTH = 160  # of output that is not a terminal: keys and sources stay on one line
+table_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Look at and work with tables.")
+TableArgument = Annotated[str, typer.Argument(help="A name in latency_tables/, or a path.")]
+NewTable = Annotated[Path, typer.Option(help="The table to write; it must not exist yet.")]
+
+
+def open_table(name: str) -> "LatencyTable":
+    """A table by its name or path, of whatever identity."""
+    from hwnas.latency.table import LatencyTable
+
+    return LatencyTable.read(find("latency_tables", name, ".jsonl"))
+
+
+def _print(*grids: Table) -> None:
+    console = Console() if Console().is_terminal else Console(width=WIDTH)
+    for grid in grids:
+        console.print(grid)
+
+
+def _grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table for the terminal; the first column is never cut."""
+    grid = Table()
+    for number, heading in enumerate(headings):
+        grid.add_column(heading, no_wrap=number == 0, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    return grid
+
+
+def _spread_pct(table: "LatencyTable", key: str) -> float | None:
+    """Standard deviation in percent of the mean where a source tells it; else half of p90 - p10 of the raw times."""
+    summary, measured = table.summaries.get(key), table[key]
+    if summary is not None:
+        return 100 * summary["std_ms"] / summary["mean_ms"] if "std_ms" in summary and summary["mean_ms"] else None
+    if len(measured.times_ms) < 2 or not measured.median_ms:
+        return None
+    return 50 * (measured.quantile_ms(0.9) - measured.quantile_ms(0.1)) / measured.median_ms
+
+
+def _count(table: "LatencyTable", key: str) -> int:
+    """How many values the latency of a row comes from."""
+    return int(table.summaries.get(key, {}).get("count", len(table[key].times_ms)))
+
+
+def _facts(table: "LatencyTable") -> list[tuple[str, str]]:
+    rounds = [len(table.rounds(key)) for key in (*table, *table.errors)]
+    spreads = [pct for key in table if (pct := _spread_pct(table, key)) is not None]
+    typical = f"median {statistics.median(spreads):.2g} %, largest {max(spreads):.2g} %" if spreads else "not told"
+    return [
+        ("rows", str(len(table))),
+        ("rounds of a row", f"{min(rounds)} to {max(rounds)}" if rounds else "none"),
+        ("spread of a row", typical),
+        ("failed rows", str(len(table.errors))),
+    ]
+
+
+@table_app.command()
+def show(table: TableArgument) -> None:
+    """What a table is of, what it holds, and its slowest operators."""
+    found = open_table(table)
+    _print(_grid(("identity", ""), found.identity.items()), _grid(("content", ""), _facts(found)))
+    if found.errors:
+        _print(_grid(("failed", "why"), found.errors.items()))
+    slowest = sorted(found, key=lambda key: -found[key].median_ms)[:SLOWEST]
+    rows = [(key, f"{found[key].median_ms:.4g}", str(_count(found, key))) for key in slowest]
+    _print(_grid((f"slowest {KINDS_OF_ROWS[found.row]}", "ms", "times"), rows))
+
+
+def _resolution(table: "LatencyTable", space: str) -> int:
+    """The table's own; where it does not tell, that at which the space is listed."""
+    from hwnas.spaces import DEFAULT_RESOLUTION, IMAGENET_RESOLUTION
+
+    told = table.identity.get("resolution", "")
+    return int(told) if told.isdecimal() else DEFAULT_RESOLUTION.get(space, IMAGENET_RESOLUTION)
+
+
+@table_app.command()
+def check(
+    table: TableArgument,
+    space: Annotated[str, typer.Option(help="Search space; `hwnas spaces` lists them.")],
+    resolution: Annotated[int | None, typer.Option(help="Input pixels; otherwise the table's own.")] = None,
+    num_classes: Annotated[int, typer.Option(help="Classes of the last layer.")] = 1000,
+    width_mult: Annotated[float, typer.Option(help="Multiplies all channel numbers.")] = 1.0,
+) -> None:
+    """Whether a table has every operator of a space; exit status 1 where any is missing."""
+    from hwnas.latency.profiler import rows_to_measure
+    from hwnas.spaces import SpaceConfig, build_space
+
+    found = open_table(table)
+    side = _resolution(found, space) if resolution is None else resolution
+    needed = rows_to_measure(build_space(SpaceConfig(space, side, num_classes, width_mult)))
+    missing = [key for key in needed if key not in found]
+    told = f"{len(needed)} operators are needed, {len(needed) - len(missing)} there, {len(missing)} missing"
+    typer.echo(f"{space} at {side} pixels, {num_classes} classes, width {width_mult:g}: {told}")
+    for key in missing:
+        typer.echo(f"missing {key}" + (f": failed, {found.errors[key]}" if key in found.errors else ""))
+    if missing:
+        raise typer.Exit(1)
+
+
+def _comparison_facts(found: "Comparison") -> list[tuple[str, str]]:
+    return [
+        ("common rows", str(len(found.rows))),
+        ("only in A, only in B", f"{found.only_a}, {found.only_b}"),
+        *([("common, of 0 ms or less", str(found.without_ratio))] if found.without_ratio else []),
+        ("median of B / A", f"{found.median_ratio:.4g}"),
+        ("standard deviation of log(B / A)", f"{found.log_ratio_sd:.3g}"),
+        ("Spearman", f"{found.spearman:.4f}"),
+        ("Kendall", f"{found.kendall:.4f}"),
+    ]
+
+
+@table_app.command()
+def compare(
+    a: TableArgument,
+    b: TableArgument,
+    plot: Annotated[Path | None, typer.Option(help="Write a page with figures here.")] = None,
+) -> None:
+    """How the times of two tables differ over the rows that both have."""
+    from hwnas.latency.compare import compare_tables
+
+    found = compare_tables(open_table(a), open_table(b))
+    _print(_grid(("identity", "A", "B"), [(key, *pair) for key, pair in found.identity.items()]))
+    _print(_grid(("A against B", ""), _comparison_facts(found)))
+    rows = [(row.key, f"{row.a_ms:.4g}", f"{row.b_ms:.4g}", f"{row.ratio:.3f}") for row in found.farthest()]
+    _print(_grid(("farthest from the median", "A, ms", "B, ms", "B / A"), rows))
+    if plot is not None:
+        from hwnas.report.comparison import write_comparison
+
+        write_comparison(found, a, b, plot)
+        typer.echo(f"wrote {plot}", err=True)
+
+
+@table_app.command()
+def merge(a: TableArgument, b: TableArgument, out: NewTable) -> None:
+    """The rows of two tables of one identity in a new one; rounds that both have are kept under new numbers."""
+    from hwnas.latency.merge import merge_tables
+
+    first, second = open_table(a), open_table(b)
+    if first.journal.path.resolve() == second.journal.path.resolve():
+        raise UserError(f"{first.journal.path} came twice; merge two tables")
+    counts = merge_tables(first, second, out)
+    typer.echo(f"wrote {out}: {counts['rows']} rows; {counts['renumbered']} of {b} got new round numbers", err=True)
+
+
+@table_app.command("import")
+def import_(
+    format_name: Annotated[str, typer.Argument(metavar="FORMAT", help="Whose table; an unknown one lists them.")],
+    path: Annotated[Path, typer.Argument(help="The file to import.")],
+    out: NewTable,
+    device: Annotated[str | None, typer.Option(help="Which device of the file; its name where none is told.")] = None,
+) -> None:
+    """A table of another project as one of ours: proxyless, once-for-all, tunas, nn-meter or hw-nas-bench-fbnet."""
+    from hwnas.latency.importers import import_table
+
+    typer.echo(f"wrote {out}: {import_table(format_name, path, out, device)} rows", err=True)
