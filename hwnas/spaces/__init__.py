@@ -6,7 +6,8 @@ from functools import partial
 
 from hwnas.errors import UserError, unknown
 from hwnas.spaces.macs import macs, op_macs, op_params, params
-from hwnas.spaces.mbconv import CHAINS, PUBLISHED, mbconv, published_arch
+from hwnas.spaces.mbconv import CHAINS, mbconv
+from hwnas.spaces.published import PUBLISHED, published_arch
 from hwnas.spaces.space import Arch, Decision, OpSpec, Slot, Space, op
 
 SPACES: dict[str, Callable[..., Space]] = {name: partial(mbconv, name) for name in CHAINS}
