@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hwnas import __version__
 from hwnas.errors import UserError
@@ -91,7 +91,8 @@ def spaces() -> None:
     from hwnas.spaces import DEFAULT_RESOLUTION, IMAGENET_RESOLUTION, SPACES, SpaceConfig, build_space, extremes, macs
     from hwnas.spaces.layers import is_free
 
-    table = Table("space", "pixels", "decisions", "networks", "rows to profile", "smallest", "largest")
+    name_column = Column("space", no_wrap=True)
+    table = Table(name_column, "pixels", "decisions", "networks", "rows to profile", "smallest", "largest")
     for name in SPACES:
         resolution = DEFAULT_RESOLUTION.get(name, IMAGENET_RESOLUTION)
         space = build_space(SpaceConfig(name, resolution, 1000))
