@@ -40,6 +40,13 @@ PUBLISHED = {
         params=4_080_512,
         source="https://arxiv.org/abs/1812.00332, figure 4: ProxylessNAS-Mobile",
     ),
+    "mobilenet_v3_large": Published(
+        "mobilenet_v3_large",
+        (("k3",) * 2, ("k5",) * 3, ("k3",) * 4, ("k3",) * 2, ("k5",) * 3),
+        macs=216_589_760,
+        params=5_483_032,
+        source="torchvision.models.mobilenet_v3_large",
+    ),
 }
 
 
