@@ -19,7 +19,7 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 class ConvBatchNorm(nn.Module):
     """Convolution, batch norm and the activation of a `Conv`.
 
-    Epsilon and momentum are torch's in every space; MobileNetV3's own, 1e-3 and 0.01, are of schedules far longer.
+    Epsilon and momentum are torch's in every space, also where torchvision has 1e-3 and 0.01: in MobileNetV3.
     """
 
     def __init__(self, layer: Conv) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 from hwnas.spaces.space import OpSpec, make_divisible
 
 Activation = Literal["none", "relu", "relu6", "hswish"]
-SQUEEZE = 4  # channels of a squeeze-and-excitation's input to those of its bottleneck
+SQUEEZE = 4  # hidden channels per squeezed one (MobileNetV3, section 5.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class SqueezeExcite:
     """Every channel times a factor from the means of all (https://arxiv.org/abs/1709.01507).
 
     Mean over the image, 1x1 convolution to `squeezed` channels, ReLU, 1x1 convolution back, hard-sigmoid; the
-    convolutions with bias. MobileNetV3's activations (https://arxiv.org/abs/1905.02244, section 5.3).
+    convolutions with bias. The last activation is MobileNetV3's (https://arxiv.org/abs/1905.02244, section 5.2).
     """
 
     channels: int

@@ -1,8 +1,9 @@
 """Chains of MobileNetV3's blocks (https://arxiv.org/abs/1905.02244): hard-swish, squeeze-and-excitation.
 
-`mobilenet_v3` has the shape of Once-for-All's space (https://arxiv.org/abs/1908.09791, section 4.1): stages of up to
-four layers, kernel 3, 5 or 7 and expansion 3, 4 or 6 in each. `mobilenet_v3_large` keeps the hidden channels of
-MobileNetV3-Large (table 1), which are no multiples of a layer's input, and searches kernels and depth around it.
+`mobilenet_v3` has the shape of Once-for-All's space (https://arxiv.org/abs/1908.09791, section 3.2): stages of up to
+four layers, kernel 3, 5 or 7 and expansion 3, 4 or 6 in each; any layer but a stage's first may be skipped.
+`mobilenet_v3_large` keeps the hidden channels of MobileNetV3-Large (table 1), which are no multiples of a layer's
+input, and searches kernels and depth around it.
 """
 
 from dataclasses import dataclass
