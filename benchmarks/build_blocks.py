@@ -48,7 +48,7 @@ def unlike_new(module: torch.nn.Module) -> None:
             child.running_var.uniform_(0.5, 2)
             torch.nn.init.uniform_(child.weight, 0.5, 1.5)
             torch.nn.init.normal_(child.bias, 0, 0.2)
-        elif isinstance(child, torch.nn.Linear):
+        elif isinstance(child, torch.nn.Linear | torch.nn.Conv2d) and child.bias is not None:
             torch.nn.init.normal_(child.bias)
 
 

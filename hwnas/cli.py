@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hwnas import __version__
 from hwnas.errors import UserError
@@ -94,11 +94,12 @@ def spaces() -> None:
     from hwnas.spaces import DEFAULT_RESOLUTION, IMAGENET_RESOLUTION, SPACES, SpaceConfig, build_space, extremes, macs
     from hwnas.spaces.layers import is_free
 
-    table = Table("space", "pixels", "decisions", "networks", "rows to profile", "smallest", "largest")
+    heads = ("pixels", "decisions", "networks", "rows to profile", "smallest, M MACs", "largest, M MACs")
+    table = Table(Column("space", no_wrap=True), *heads, box=None, pad_edge=False)  # names whole on 80 columns
     for name in SPACES:
         resolution = DEFAULT_RESOLUTION.get(name, IMAGENET_RESOLUTION)
         space = build_space(SpaceConfig(name, resolution, 1000))
-        ends = [f"{macs(space.ops(arch)) / 1e6:.1f} M MACs" for arch in extremes(space)]
+        ends = [f"{macs(space.ops(arch)) / 1e6:.1f}" for arch in extremes(space)]
         rows = sum(not is_free(spec) for spec in space.all_ops())
         table.add_row(name, str(resolution), str(len(space.decisions)), f"{space.size:.2e}", str(rows), *ends)
     Console().print(table)

@@ -54,6 +54,8 @@ def _block_ms(block: dict[str, Any], size: int) -> tuple[float, int]:
             macs = size**2 * layer["kernel"] ** 2 * layer["in_channels"] * layer["out_channels"] // layer["groups"]
         elif layer["type"] == "Linear":
             macs = layer["in_features"] * layer["out_features"]
+        elif layer["type"] == "SqueezeExcite":
+            macs = 2 * layer["channels"] * layer["squeezed"]
         factor = DEPTHWISE_FACTOR if layer.get("groups", 1) > 1 else 1.0
         total_ms += OVERHEAD_MS + factor * MS_PER_MILLION_MACS * macs / 1e6
     digest = hashlib.sha256(json.dumps([block, size], sort_keys=True).encode()).digest()

@@ -13,7 +13,7 @@ from hwnas.devices import Device, Profile, Session, open_device
 from hwnas.latency.table import Identity, LatencyTable
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Weights
-from hwnas.spaces.layers import Block, Conv, Linear, block, is_free
+from hwnas.spaces.layers import Block, block, is_free, weight_shapes
 from hwnas.spaces.space import OpSpec, Space
 
 Progress = Callable[[int, int, str], None]  # (done, total, what)
@@ -45,15 +45,7 @@ def rows_to_measure(space: Space) -> dict[str, OpSpec]:
 def random_weights(blocks: Sequence[Block], seed: int = 0) -> Weights:
     """Weights that keep activations near 1: denormal numbers would be timed otherwise."""
     rng, weights = np.random.default_rng(seed), []
-    shape: tuple[int, ...]
-    for layer in (layer for b in blocks for layer in b.layers):
-        match layer:
-            case Conv():
-                shape = (layer.out_channels, layer.in_channels // layer.groups, layer.kernel, layer.kernel)
-            case Linear():
-                shape = (layer.out_features, layer.in_features)
-            case _:
-                continue
+    for shape in (shape for b in blocks for layer in b.layers for shape in weight_shapes(layer)):
         scale = np.sqrt(2 / np.prod(shape[1:]))
         weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
         weights.append((weight, np.full(shape[0], 0.1, np.float32)))

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hwnas.nn.ops import BlockModule, ConvBatchNorm
-from hwnas.spaces.layers import Block, Conv
+from hwnas.nn.ops import ACTIVATIONS, BlockModule, ConvBatchNorm, Excitation, excited
+from hwnas.spaces.layers import Block, Conv, Layer, SqueezeExcite
 
 
 class ElasticConv(nn.Module):
@@ -34,8 +34,7 @@ class ElasticConv(nn.Module):
 
     def forward(self, x: Tensor, layer: Conv) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
         y = nn.functional.conv2d(x, self.sliced(layer), None, layer.stride, layer.kernel // 2, groups=layer.groups)
-        y = self._normalised(y)
-        return nn.functional.relu6(y) if layer.activation == "relu6" else y
+        return ACTIVATIONS[layer.activation](self._normalised(y))
 
     def _normalised(self, y: Tensor) -> Tensor:
         bn, channels = self.bn, y.shape[1]
@@ -65,34 +64,62 @@ class ElasticConv(nn.Module):
             target.bn.state_dict()[name].copy_(value[: layer.out_channels] if value.ndim else value)
 
 
+class ElasticExcitation(nn.Module):
+    """Squeeze-and-excitation for any of several `SqueezeExcite`, with the weights of the largest."""
+
+    def __init__(self, layers: Sequence[SqueezeExcite]) -> None:
+        super().__init__()
+        self.largest = Excitation(SqueezeExcite(max(x.channels for x in layers), max(x.squeezed for x in layers)))
+
+    def sliced(self, layer: SqueezeExcite) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The parameters of one option, its first channels, in their own order."""
+        channels, squeezed = layer.channels, layer.squeezed
+        squeeze, squeeze_bias, excite, excite_bias = self.largest.parameters()
+        return (
+            squeeze[:squeezed, :channels],
+            squeeze_bias[:squeezed],
+            excite[:channels, :squeezed],
+            excite_bias[:channels],
+        )
+
+    def forward(self, x: Tensor, layer: SqueezeExcite) -> Tensor:  # (N, C, H, W) -> the same
+        return excited(x, *self.sliced(layer))
+
+    @torch.no_grad()
+    def copy_to(self, target: Excitation, layer: SqueezeExcite) -> None:
+        """Gives a module standing alone the slice that belongs to it."""
+        for mine, own in zip(target.parameters(), self.sliced(layer), strict=True):
+            mine.copy_(own)
+
+
+def _elastic(layers: Sequence[Layer]) -> ElasticConv | ElasticExcitation:
+    """One module for the layers at one place of the options, which are of one kind."""
+    convs = [layer for layer in layers if isinstance(layer, Conv)]
+    excitations = [layer for layer in layers if isinstance(layer, SqueezeExcite)]
+    return ElasticConv(convs) if convs else ElasticExcitation(excitations)
+
+
 class ElasticBlock(nn.Module):
     """All blocks of a slot that have the same kinds of layers; which one runs is told per call."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
-        convs = zip(*(_convs(block) for block in blocks), strict=True)
-        self.convs = nn.ModuleList(ElasticConv(layers) for layers in convs)
+        places = zip(*(block.layers for block in blocks), strict=True)
+        self.layers = nn.ModuleList(_elastic(layers) for layers in places)
 
     def forward(self, x: Tensor, block: Block) -> Tensor:
         y = x
-        for conv, layer in zip(self.convs, block.layers, strict=True):
-            y = conv(y, layer)
+        for module, layer in zip(self.layers, block.layers, strict=True):
+            y = module(y, layer)
         return x + y if block.residual else y
 
     def copy_to(self, target: BlockModule) -> None:
         """Gives a block standing alone its slices."""
-        for conv, layer, module in zip(self.convs, _convs(target.block), target.layers, strict=True):
-            conv.copy_to(module, layer)  # type: ignore[operator]
-
-
-def _convs(block: Block) -> list[Conv]:
-    return [layer for layer in block.layers if isinstance(layer, Conv)]
+        for module, layer, own in zip(self.layers, target.block.layers, target.layers, strict=True):
+            module.copy_to(own, layer)  # type: ignore[operator]
 
 
 def shares(blocks: Sequence[Block]) -> bool:
-    """Whether the blocks can be slices of one: several, of convolutions only, as many in each."""
-    return (
-        len(blocks) > 1
-        and len({len(b.layers) for b in blocks}) == 1
-        and all(len(_convs(b)) == len(b.layers) for b in blocks)
-    )
+    """Whether the blocks can be slices of one: several, of the same elastic kinds of layers in the same places."""
+    kinds = {tuple(map(type, block.layers)) for block in blocks}
+    return len(blocks) > 1 and len(kinds) == 1 and set(*kinds) <= {Conv, SqueezeExcite}

@@ -1,15 +1,26 @@
 """Block -> nn.Module."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from hwnas.spaces.layers import Block, Conv, GlobalPool, Layer, Linear
+from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Layer, Linear, SqueezeExcite
 
-CLASSIFIER_DROPOUT = 0.2  # before the last linear layer while training, as in MobileNetV2
+CLASSIFIER_DROPOUT = 0.2  # before the last linear layer while training, as in MobileNetV2 and MobileNetV3
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": nn.functional.relu,
+    "relu6": nn.functional.relu6,
+    "hswish": nn.functional.hardswish,
+}
 
 
 class ConvBatchNorm(nn.Module):
-    """Convolution, batch norm and the activation of a `Conv`."""
+    """Convolution, batch norm and the activation of a `Conv`.
+
+    Epsilon and momentum are torch's in every space, also where torchvision has 1e-3 and 0.01: in MobileNetV3.
+    """
 
     def __init__(self, layer: Conv) -> None:
         super().__init__()
@@ -23,12 +34,11 @@ class ConvBatchNorm(nn.Module):
             bias=False,
         )
         self.bn = nn.BatchNorm2d(layer.out_channels)
-        self.relu6 = layer.activation == "relu6"
+        self.activation = layer.activation
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
-        y: Tensor = self.bn(self.conv(x))
-        return nn.functional.relu6(y) if self.relu6 else y
+        return ACTIVATIONS[self.activation](self.bn(self.conv(x)))
 
 
 class MeanOverImage(nn.Module):
@@ -39,10 +49,41 @@ class MeanOverImage(nn.Module):
 
 
 class Dense(nn.Linear):
-    """Linear layer with dropout before it."""
+    """Linear layer and its activation; dropout before the last one, which has none."""
+
+    def __init__(self, layer: Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features)
+        self.activation = layer.activation
+        self.dropout = CLASSIFIER_DROPOUT if layer.activation == "none" else 0.0
+        nn.init.normal_(self.weight, 0, 0.01)
+        nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:  # (N, in) -> (N, out)
-        return super().forward(nn.functional.dropout(input, CLASSIFIER_DROPOUT, self.training))
+        y = super().forward(nn.functional.dropout(input, self.dropout, self.training))
+        return ACTIVATIONS[self.activation](y)
+
+
+class Excitation(nn.Module):
+    """The two convolutions of a `SqueezeExcite`."""
+
+    def __init__(self, layer: SqueezeExcite) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(layer.channels, layer.squeezed, 1)
+        self.excite = nn.Conv2d(layer.squeezed, layer.channels, 1)
+        for conv in (self.squeeze, self.excite):
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> the same
+        return excited(x, *self.parameters())
+
+
+def excited(x: Tensor, squeeze: Tensor, squeeze_bias: Tensor, excite: Tensor, excite_bias: Tensor) -> Tensor:
+    """Every channel of x times its factor: (N, C, H, W), (S, C, 1, 1), (S,), (C, S, 1, 1), (C,) -> (N, C, H, W)."""
+    y = nn.functional.conv2d(nn.functional.adaptive_avg_pool2d(x, 1), squeeze, squeeze_bias)
+    y = nn.functional.conv2d(nn.functional.relu(y), excite, excite_bias)
+    return x * nn.functional.hardsigmoid(y)
 
 
 def _layer_module(layer: Layer) -> nn.Module:
@@ -52,10 +93,9 @@ def _layer_module(layer: Layer) -> nn.Module:
         case GlobalPool():
             return MeanOverImage()
         case Linear():
-            dense = Dense(layer.in_features, layer.out_features)
-            nn.init.normal_(dense.weight, 0, 0.01)
-            nn.init.zeros_(dense.bias)
-            return dense
+            return Dense(layer)
+        case SqueezeExcite():
+            return Excitation(layer)
 
 
 class BlockModule(nn.Module):
@@ -87,6 +127,6 @@ def layer_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
             scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
             shift = bn.bias - bn.running_mean * scale
             folded.append((child.conv.weight * scale[:, None, None, None], shift))
-        elif isinstance(child, nn.Linear):
+        elif isinstance(child, nn.Linear | nn.Conv2d) and child.bias is not None:
             folded.append((child.weight, child.bias))
     return [(weight.detach().float().cpu(), bias.detach().float().cpu()) for weight, bias in folded]

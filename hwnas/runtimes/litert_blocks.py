@@ -13,10 +13,14 @@ from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
 from hwnas.runtimes.runtime import Shape, Weights
-from hwnas.spaces.layers import Block, Conv, GlobalPool, Linear
+from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
 
-RELU6 = tfl.ActivationFunctionType.RELU6
-NO_ACTIVATION = tfl.ActivationFunctionType.NONE
+FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is an operator of its own
+    "none": tfl.ActivationFunctionType.NONE,
+    "relu": tfl.ActivationFunctionType.RELU,
+    "relu6": tfl.ActivationFunctionType.RELU6,
+    "hswish": tfl.ActivationFunctionType.NONE,
+}
 FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
 SCHEMA_VERSION = 3
 ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
@@ -114,7 +118,9 @@ def build_tflite(blocks: Sequence[Block], weights: Weights, input_shape: Shape) 
                 case GlobalPool():
                     y = _global_pool(graph, y)
                 case Linear():
-                    y = _linear(graph, y, *next(left))
+                    y = _linear(graph, y, layer, *next(left))
+                case SqueezeExcite():
+                    y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
         x = graph.operator("ADD", [x, y], graph.shape(y), _add_options()) if block.residual else y
     return graph.serialise(x)
 
@@ -139,14 +145,19 @@ def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: 
     options = tfl.DepthwiseConv2DOptionsT() if depthwise else tfl.Conv2DOptionsT()
     options.padding, options.strideH, options.strideW = padding, layer.stride, layer.stride
     options.dilationHFactor = options.dilationWFactor = 1
-    options.fusedActivationFunction = RELU6 if layer.activation == "relu6" else NO_ACTIVATION
+    options.fusedActivationFunction = FUSED[layer.activation]
     if depthwise:
         if not layer.groups == layer.in_channels == layer.out_channels:
             raise ValueError(f"only depthwise groups can be written to TFLite, {layer} came")
         options.depthMultiplier = 1
     kernel = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
     inputs = [x, graph.constant(kernel), graph.constant(bias)]
-    return graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, out, options)
+    y = graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, out, options)
+    return _hard_swish(graph, y) if layer.activation == "hswish" else y
+
+
+def _hard_swish(graph: Graph, x: int) -> int:
+    return graph.operator("HARD_SWISH", [x], graph.shape(x))
 
 
 def _same_is_symmetric(layer: Conv, shape: tuple[int, ...]) -> bool:
@@ -163,17 +174,45 @@ def _pad(graph: Graph, x: int, pixels: int) -> int:
 
 
 def _global_pool(graph: Graph, x: int) -> int:
+    return _mean(graph, x, (1, graph.shape(x)[3]))
+
+
+def _mean(graph: Graph, x: int, out_shape: tuple[int, ...]) -> int:
+    """Over height and width, which stay as ones where the output has four dimensions."""
     axes = graph.constant(np.array([2, 1], np.int32))
     options = tfl.ReducerOptionsT()
-    options.keepDims = False
-    return graph.operator("MEAN", [x, axes], (1, graph.shape(x)[3]), options)
+    options.keepDims = len(out_shape) == 4
+    return graph.operator("MEAN", [x, axes], out_shape, options)
 
 
-def _linear(graph: Graph, x: int, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
+def _linear(graph: Graph, x: int, layer: Linear, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
     options = tfl.FullyConnectedOptionsT()
     options.keepNumDims = True
+    options.fusedActivationFunction = FUSED[layer.activation]
     inputs = [x, graph.constant(weight), graph.constant(bias)]
-    return graph.operator("FULLY_CONNECTED", inputs, (1, weight.shape[0]), options)
+    y = graph.operator("FULLY_CONNECTED", inputs, (1, layer.out_features), options)
+    return _hard_swish(graph, y) if layer.activation == "hswish" else y
+
+
+def _squeeze_excite(
+    graph: Graph,
+    x: int,
+    layer: SqueezeExcite,
+    squeeze: NDArray[np.float32],
+    squeeze_bias: NDArray[np.float32],
+    excite: NDArray[np.float32],
+    excite_bias: NDArray[np.float32],
+) -> int:
+    """TFLite has no hard-sigmoid: it is ReLU6 of x + 3, divided by 6, and the 3 goes into the bias."""
+    y = _mean(graph, x, (1, 1, 1, layer.channels))
+    y = _conv(graph, y, Conv(layer.channels, layer.squeezed, activation="relu"), squeeze, squeeze_bias)
+    y = _conv(graph, y, Conv(layer.squeezed, layer.channels, activation="relu6"), excite, excite_bias + np.float32(3))
+    factor = _multiply(graph, y, graph.constant(np.array(1 / 6, np.float32)))
+    return _multiply(graph, x, factor)
+
+
+def _multiply(graph: Graph, x: int, factor: int) -> int:
+    return graph.operator("MUL", [x, factor], graph.shape(x), tfl.MulOptionsT())
 
 
 def add_metadata(content: bytes, name: str, text: str) -> bytes:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.runtimes.runtime import Shape, Weights
-from hwnas.spaces.layers import Block, Conv, GlobalPool, Linear
+from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
 
 OPSET = 18
 IR_VERSION = 10
@@ -50,6 +50,9 @@ def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) ->
                 case Linear():
                     weight, bias = next(left)
                     y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
+                    y = _activation(graph, y, layer.activation)
+                case SqueezeExcite():
+                    y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
         x = graph.node("Add", [x, y]) if block.residual else y
     graph.nodes[-1].output[0] = OUTPUT
     inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *input_shape])]
@@ -70,16 +73,42 @@ def _conv(graph: Graph, x: str, layer: Conv, weight: NDArray[np.float32], bias: 
         dilations=[1, 1],
         group=layer.groups,
     )
-    if layer.activation == "relu6":
-        zero, six = (graph.constant(np.array(value, np.float32)) for value in (0, 6))
-        y = graph.node("Clip", [y, zero, six])
-    return y
+    return _activation(graph, y, layer.activation)
+
+
+def _activation(graph: Graph, x: str, activation: Activation) -> str:
+    match activation:
+        case "none":
+            return x
+        case "relu":
+            return graph.node("Relu", [x])
+        case "relu6":
+            return graph.node("Clip", [x, *(graph.constant(np.array(value, np.float32)) for value in (0, 6))])
+        case "hswish":
+            return graph.node("HardSwish", [x])
 
 
 def _global_pool(graph: Graph, x: str, layer: GlobalPool) -> str:
+    return graph.node("Reshape", [_mean(graph, x), graph.constant(np.array([1, layer.channels]))], allowzero=1)
+
+
+def _mean(graph: Graph, x: str) -> str:
     """Not GlobalAveragePool: the exporter writes a mean, and ONNX Runtime leaves its blocked layout before a mean."""
-    mean = graph.node("ReduceMean", [x, graph.constant(np.array([-1, -2]))], keepdims=1, noop_with_empty_axes=0)
-    return graph.node("Reshape", [mean, graph.constant(np.array([1, layer.channels]))], allowzero=1)
+    return graph.node("ReduceMean", [x, graph.constant(np.array([-1, -2]))], keepdims=1, noop_with_empty_axes=0)
+
+
+def _squeeze_excite(
+    graph: Graph,
+    x: str,
+    layer: SqueezeExcite,
+    squeeze: NDArray[np.float32],
+    squeeze_bias: NDArray[np.float32],
+    excite: NDArray[np.float32],
+    excite_bias: NDArray[np.float32],
+) -> str:
+    y = _conv(graph, _mean(graph, x), Conv(layer.channels, layer.squeezed, activation="relu"), squeeze, squeeze_bias)
+    y = _conv(graph, y, Conv(layer.squeezed, layer.channels, activation="none"), excite, excite_bias)
+    return graph.node("Mul", [x, graph.node("HardSigmoid", [y], alpha=1 / 6, beta=0.5)])
 
 
 def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:

@@ -6,10 +6,16 @@ from functools import partial
 
 from hwnas.errors import UserError, unknown
 from hwnas.spaces.macs import macs, op_macs, op_params, params
-from hwnas.spaces.mbconv import CHAINS, PUBLISHED, mbconv, published_arch
+from hwnas.spaces.mbconv import CHAINS, mbconv
+from hwnas.spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_large
+from hwnas.spaces.published import PUBLISHED, published_arch
 from hwnas.spaces.space import Arch, Decision, OpSpec, Slot, Space, op
 
-SPACES: dict[str, Callable[..., Space]] = {name: partial(mbconv, name) for name in CHAINS}
+SPACES: dict[str, Callable[..., Space]] = {
+    **{name: partial(mbconv, name) for name in CHAINS},
+    "mobilenet_v3": mobilenet_v3,
+    "mobilenet_v3_large": mobilenet_v3_large,
+}
 IMAGENET_RESOLUTION, SMALL_RESOLUTION = 224, 32  # what a space is listed and tested at
 DEFAULT_RESOLUTION = {"proxyless_small": SMALL_RESOLUTION}
 

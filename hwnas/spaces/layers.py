@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hwnas.spaces.space import OpSpec
+from hwnas.spaces.space import OpSpec, make_divisible
 
-Activation = Literal["none", "relu6"]
+Activation = Literal["none", "relu", "relu6", "hswish"]
+SQUEEZE = 4  # hidden channels per squeezed one (MobileNetV3, section 5.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,39 @@ class GlobalPool:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Fully connected, with bias: (N, in) -> (N, out)."""
+    """Fully connected, with bias, then the activation: (N, in) -> (N, out)."""
 
     in_features: int
     out_features: int
+    activation: Activation = "none"
 
 
-Layer = Conv | GlobalPool | Linear
+@dataclass(frozen=True, slots=True)
+class SqueezeExcite:
+    """Every channel times a factor from the means of all (https://arxiv.org/abs/1709.01507).
+
+    Mean over the image, 1x1 convolution to `squeezed` channels, ReLU, 1x1 convolution back, hard-sigmoid; the
+    convolutions with bias. The last activation is MobileNetV3's (https://arxiv.org/abs/1905.02244, section 5.2).
+    """
+
+    channels: int
+    squeezed: int
+
+
+Layer = Conv | GlobalPool | Linear | SqueezeExcite
+
+
+def weight_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
+    """The shapes of a layer's weights, outputs first; to each belongs a bias, or a shift, per output."""
+    match layer:
+        case Conv():
+            return ((layer.out_channels, layer.in_channels // layer.groups, layer.kernel, layer.kernel),)
+        case Linear():
+            return ((layer.out_features, layer.in_features),)
+        case SqueezeExcite():
+            return ((layer.squeezed, layer.channels, 1, 1), (layer.channels, layer.squeezed, 1, 1))
+        case GlobalPool():
+            return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +78,32 @@ class Block:
     residual: bool = False
 
 
-def conv(spec: OpSpec, k: int) -> Block:
-    """Convolution, batch norm, ReLU6."""
-    return Block((Conv(spec.in_shape[0], spec.out_channels, k, spec.stride),))
+def conv(spec: OpSpec, k: int, hs: int = 0) -> Block:
+    """Convolution, batch norm, ReLU6 or, with hs, hard-swish."""
+    activation: Activation = "hswish" if hs else "relu6"
+    return Block((Conv(spec.in_shape[0], spec.out_channels, k, spec.stride, activation=activation),))
 
 
 def inverted_residual(spec: OpSpec, e: int, k: int) -> Block:
     """MobileNetV2's block (https://arxiv.org/abs/1801.04381, table 1): expand e times, depthwise k x k, project."""
-    c_in, hidden = spec.in_shape[0], spec.in_shape[0] * e
-    expand = (Conv(c_in, hidden),) if e > 1 else ()
-    depthwise = Conv(hidden, hidden, k, spec.stride, groups=hidden)
+    return _bottleneck(spec, spec.in_shape[0] * e, k, "relu6")
+
+
+def inverted_residual_v3(spec: OpSpec, h: int, k: int, hs: int, se: int) -> Block:
+    """MobileNetV3's block (https://arxiv.org/abs/1905.02244, figure 4): expand to h channels, depthwise k x k, project.
+
+    hs: hard-swish instead of ReLU. se: squeeze-and-excitation of the h channels after the depthwise convolution.
+    """
+    return _bottleneck(spec, h, k, "hswish" if hs else "relu", bool(se))
+
+
+def _bottleneck(spec: OpSpec, hidden: int, k: int, activation: Activation, squeeze: bool = False) -> Block:
+    c_in = spec.in_shape[0]
+    expand = (Conv(c_in, hidden, activation=activation),) if hidden != c_in else ()
+    depthwise = Conv(hidden, hidden, k, spec.stride, groups=hidden, activation=activation)
+    excite = (SqueezeExcite(hidden, make_divisible(hidden // SQUEEZE)),) if squeeze else ()
     project = Conv(hidden, spec.out_channels, activation="none")
-    return Block((*expand, depthwise, project), residual=spec.stride == 1 and c_in == spec.out_channels)
+    return Block((*expand, depthwise, *excite, project), residual=spec.stride == 1 and c_in == spec.out_channels)
 
 
 def skip(spec: OpSpec) -> Block:
@@ -70,14 +111,17 @@ def skip(spec: OpSpec) -> Block:
     return Block(())
 
 
-def classifier(spec: OpSpec) -> Block:
-    """Global average pooling and a linear layer."""
-    return Block((GlobalPool(spec.in_shape[0]), Linear(spec.in_shape[0], spec.out_channels)))
+def classifier(spec: OpSpec, h: int = 0) -> Block:
+    """Global average pooling and a linear layer; with h another one, to h features with hard-swish, before it."""
+    channels = spec.in_shape[0]
+    hidden = (Linear(channels, h, "hswish"),) if h else ()
+    return Block((GlobalPool(channels), *hidden, Linear(h or channels, spec.out_channels)))
 
 
 KINDS: dict[str, Callable[..., Block]] = {
     "conv": conv,
     "ir": inverted_residual,
+    "ir3": inverted_residual_v3,
     "skip": skip,
     "classifier": classifier,
 }

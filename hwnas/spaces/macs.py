@@ -1,30 +1,24 @@
 """OpSpec -> multiply-adds and parameters, from its layers."""
 
+import math
 from collections.abc import Iterable
 
-from hwnas.spaces.layers import Conv, GlobalPool, Layer, Linear, block
+from hwnas.spaces.layers import Conv, Layer, block, weight_shapes
 from hwnas.spaces.space import OpSpec
 
 
 def _layer_macs(layer: Layer, height: int, width: int) -> int:
-    """Multiply-adds; height and width are those of the layer's output."""
-    match layer:
-        case Conv():
-            return layer.out_channels * height * width * layer.kernel**2 * layer.in_channels // layer.groups
-        case Linear():
-            return layer.in_features * layer.out_features
-        case GlobalPool():
-            return 0  # additions only
+    """Multiply-adds of the weights; height and width are those of the layer's output.
+
+    Means, activations and the product of a squeeze-and-excitation are not counted, as is usual.
+    """
+    uses = height * width if isinstance(layer, Conv) else 1
+    return uses * sum(map(math.prod, weight_shapes(layer)))
 
 
 def _layer_params(layer: Layer) -> int:
-    match layer:
-        case Conv():  # weight, and the scale and shift of its batch norm
-            return layer.out_channels * (layer.kernel**2 * layer.in_channels // layer.groups + 2)
-        case Linear():
-            return (layer.in_features + 1) * layer.out_features
-        case GlobalPool():
-            return 0
+    per_output = 2 if isinstance(layer, Conv) else 1  # scale and shift of its batch norm, or a bias
+    return sum(math.prod(shape) + per_output * shape[0] for shape in weight_shapes(layer))
 
 
 def op_macs(spec: OpSpec) -> int:

@@ -37,6 +37,12 @@ def op(kind: str, in_shape: tuple[int, int, int], out_channels: int, stride: int
     return OpSpec(kind, in_shape, out_channels, stride, tuple(sorted(args.items())))
 
 
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Nearest multiple of `divisor`, never more than 10 % below (MobileNetV2's official rounding)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One thing to choose: at least two choices, by name."""

@@ -1,5 +1,6 @@
 """What every runtime must do: what is measured is what ships, and what ships is what was trained."""
 
+import itertools
 import random
 from pathlib import Path
 
@@ -27,6 +28,15 @@ BLOCKS = [
     op("conv", (24, 5, 5), 64, 1, k=1),
     op("classifier", (64, 5, 5), 10),
 ]
+BLOCKS_V3 = [
+    op("conv", (3, 17, 17), 16, 2, k=3, hs=1),
+    op("ir3", (16, 9, 9), 16, 1, h=16, k=3, hs=0, se=0),
+    op("ir3", (16, 9, 9), 24, 2, h=96, k=7, hs=0, se=1),
+    op("ir3", (24, 5, 5), 24, 1, h=72, k=5, hs=1, se=1),
+    op("ir3", (24, 5, 5), 24, 1, h=72, k=3, hs=1, se=0),
+    op("conv", (24, 5, 5), 64, 1, k=1, hs=1),
+    op("classifier", (64, 5, 5), 10, h=48),
+]
 
 
 def trained_like(module: torch.nn.Module) -> torch.nn.Module:
@@ -38,7 +48,7 @@ def trained_like(module: torch.nn.Module) -> torch.nn.Module:
             child.running_var.uniform_(0.5, 2)
             child.weight.data.uniform_(0.5, 1.5)
             child.bias.data.normal_(0, 0.2)
-        elif isinstance(child, torch.nn.Linear):
+        elif getattr(child, "bias", None) is not None:
             child.bias.data.normal_()
     return module.eval()
 
@@ -75,17 +85,18 @@ def buffer_alignments(path) -> list[int]:
     return [(c.ctypes.data - start) % 16 for c in constants if isinstance(c, np.ndarray) and c.size]
 
 
-@pytest.fixture(scope="module", params=SHIPPED)
+@pytest.fixture(scope="module", params=itertools.product(SHIPPED, ("proxyless_small", "mobilenet_v3")), ids="-".join)
 def network_files(request, tmp_path_factory):
-    """(runtime name, module, space, arch, converted file, built file) of one random network."""
-    runtime, folder = RUNTIMES[request.param], tmp_path_factory.mktemp(request.param)
-    space = build_space(SpaceConfig("proxyless_small", 32, 10))
+    """(runtime name, module, space, converted file, built file) of one random network."""
+    name, space_name = request.param
+    runtime, folder = RUNTIMES[name], tmp_path_factory.mktemp(name)
+    space = build_space(SpaceConfig(space_name, 32, 10))
     arch = space.sample(random.Random(1))
     network = trained_like(Network(space, arch))
     converted, built = folder / f"converted{runtime.suffix}", folder / f"built{runtime.suffix}"
     runtime.convert(network, space.input_shape, converted)
     runtime.build([block(s) for s in space.ops(arch)], numpy_weights(network), space.input_shape, built)
-    return request.param, network, space, converted, built
+    return name, network, space, converted, built
 
 
 def test_converted_and_built_files_compute_what_torch_computes(network_files):
@@ -115,7 +126,7 @@ def test_metadata_is_kept_inside_and_the_file_still_runs(network_files, tmp_path
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("spec", BLOCKS, ids=str)
+@pytest.mark.parametrize("spec", BLOCKS + BLOCKS_V3, ids=str)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     module = trained_like(BlockModule(block(spec)))
@@ -129,9 +140,10 @@ def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
 
 
+@pytest.mark.parametrize("specs", [BLOCKS, BLOCKS_V3], ids=["v2", "v3"])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_kind_of_block_is_built_as_it_is_converted(name, tmp_path):
-    runtime, blocks, shape = RUNTIMES[name], [block(spec) for spec in BLOCKS], BLOCKS[0].in_shape
+def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
+    runtime, blocks, shape = RUNTIMES[name], [block(spec) for spec in specs], specs[0].in_shape
     module = trained_like(torch.nn.Sequential(*map(BlockModule, blocks)))
     converted, built = (tmp_path / f"{stem}{runtime.suffix}" for stem in ("converted", "built"))
     runtime.convert(module, shape, converted)

@@ -3,9 +3,10 @@
 import torch
 
 from hwnas.nn import Supernet
-from hwnas.nn.elastic import ElasticConv, shares
+from hwnas.nn.elastic import ElasticConv, ElasticExcitation, shares
+from hwnas.nn.ops import Excitation
 from hwnas.spaces import SpaceConfig, build_space
-from hwnas.spaces.layers import Block, Conv, Linear
+from hwnas.spaces.layers import Block, Conv, Linear, SqueezeExcite
 
 SMALL, LARGE = Conv(4, 6, 3, groups=1), Conv(8, 12, 7, groups=1)
 
@@ -27,6 +28,25 @@ def test_batch_norm_of_an_option_equals_torchs_own():
     torch.testing.assert_close(elastic(x, SMALL), torch.nn.functional.relu6(own(y)))
 
 
+def test_squeeze_and_excitation_of_an_option_is_the_first_channels():
+    small, large = SqueezeExcite(6, 2), SqueezeExcite(12, 4)
+    elastic, own = ElasticExcitation((small, large)), Excitation(small)
+    elastic.copy_to(own, small)
+    torch.testing.assert_close(own.squeeze.weight, elastic.largest.squeeze.weight[:2, :6])
+    torch.testing.assert_close(own.excite.weight, elastic.largest.excite.weight[:6, :2])
+    x = torch.randn(2, 6, 5, 5)
+    y = elastic(x, small)
+    torch.testing.assert_close(y, own(x))
+    y.sum().backward()
+    assert elastic.largest.excite.weight.grad[6:].eq(0).all()
+    assert elastic.largest.excite.weight.grad[:6, :2].abs().sum() > 0
+
+
+def test_every_searched_layer_of_mobilenet_v3_shares_its_weights():
+    net = Supernet(build_space(SpaceConfig("mobilenet_v3", 32, 4, width_mult=0.25)))
+    assert all(slot.elastic is not None for slot in net.slots if len(slot.options) > 1)
+
+
 def test_only_what_ran_gets_a_gradient():
     space = build_space(SpaceConfig("proxyless_small", 32, 10))
     net = Supernet(space)
@@ -35,7 +55,7 @@ def test_only_what_ran_gets_a_gradient():
     arch = (smallest, skip, *[0] * 10)
     net(torch.randn(2, *space.input_shape), arch).sum().backward()
     assert all(p.grad is None for p in net.slots[3].parameters())  # stem, first block, layer 0, then layer 1: skipped
-    depthwise = net.slots[2].elastic.convs[1].weight.grad
+    depthwise = net.slots[2].elastic.layers[1].weight.grad
     assert depthwise[:48, :, 2:5, 2:5].abs().sum() > 0
     assert depthwise[48:].abs().sum() == 0
     assert depthwise[..., 0].abs().sum() == 0
@@ -47,3 +67,6 @@ def test_only_alike_blocks_share():
     assert not shares(pair[:1])
     assert not shares((pair[0], Block((SMALL, LARGE))))
     assert not shares((Block((Linear(2, 2),)), Block((Linear(2, 3),))))
+    excited = Block((LARGE, SqueezeExcite(12, 4)))
+    assert shares((excited, excited))
+    assert not shares((excited, Block((LARGE, SMALL))))
