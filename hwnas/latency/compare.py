@@ -5,10 +5,10 @@ import statistics
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import stats
 
 from hwnas.errors import UserError
-from hwnas.latency.calibration import Floats, kendall_tau
+from hwnas.latency.calibration import kendall_tau
 from hwnas.latency.table import LatencyTable
 
 
@@ -44,21 +44,6 @@ class Comparison:
         return sorted(self.rows, key=lambda r: -abs(math.log(r.ratio / self.median_ratio)))[:count]
 
 
-def average_ranks(values: Floats) -> Floats:
-    """Ranks from 0; equal values share the mean of theirs."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last: NDArray[np.float64] = np.cumsum(counts).astype(np.float64)
-    shared: Floats = (last - (counts + 1) / 2)[group.reshape(-1)]
-    return shared
-
-
-def spearman(a: Floats, b: Floats) -> float:
-    """Correlation of the ranks; NaN where one side is all equal."""
-    x, y = (average_ranks(v) - (len(v) - 1) / 2 for v in (a, b))
-    norm = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / norm if norm else math.nan
-
-
 def identity_differences(a: LatencyTable, b: LatencyTable) -> dict[str, tuple[str, str]]:
     """What the two first lines tell differently."""
     there, here = a.identity, b.identity
@@ -86,6 +71,6 @@ def compare_tables(a: LatencyTable, b: LatencyTable) -> Comparison:
         without_ratio=len(common) - len(rows),
         median_ratio=statistics.median(row.ratio for row in rows),
         log_ratio_sd=statistics.stdev(logs),
-        spearman=spearman(*sides),
+        spearman=float(stats.spearmanr(*sides).statistic),
         kendall=kendall_tau(*sides),
     )

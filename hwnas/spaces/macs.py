@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from hwnas.spaces.layers import Conv, Layer, block, weight_shapes
+from hwnas.spaces.layers import Conv, GlobalPool, Layer, Linear, SqueezeExcite, block, weight_shapes
 from hwnas.spaces.space import OpSpec
 
 
@@ -46,6 +46,8 @@ def op_activations(spec: OpSpec) -> int:
                 total += layer.channels
             case Linear():
                 total += layer.out_features
+            case SqueezeExcite():
+                total += layer.squeezed + layer.channels * (1 + height * width)
     return total
 
 

@@ -5,9 +5,10 @@ import torch
 import torchvision
 
 from hwnas.nn import Network, layer_weights
-from hwnas.nn.ops import BlockModule
-from hwnas.spaces import SpaceConfig, build_space, op, published_arch
+from hwnas.nn.ops import BlockModule, ConvBatchNorm, Dense, Excitation, MeanOverImage
+from hwnas.spaces import SpaceConfig, build_space, extremes, op, published_arch
 from hwnas.spaces.layers import block, weight_shapes
+from hwnas.spaces.macs import op_activations
 
 
 def unlike_new(module):
@@ -70,3 +71,16 @@ def test_weights_come_in_the_order_and_shapes_that_the_layers_declare(spec):
     found = layer_weights(BlockModule(chosen))
     assert [tuple(weight.shape) for weight, _ in found] == shapes
     assert [tuple(bias.shape) for _, bias in found] == [shape[:1] for shape in shapes]
+
+
+def test_activations_are_what_the_modules_write():
+    space = build_space(SpaceConfig("mobilenet_v3_large", 64, 10))
+    arch = extremes(space)[0]
+    network, written = Network(space, arch).eval(), []
+    for module in network.modules():
+        if isinstance(module, ConvBatchNorm | Dense | Excitation | MeanOverImage):
+            module.register_forward_hook(lambda module, inputs, output: written.append(output[0].numel()))
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 64, 64))
+    inside = [m.squeeze.out_channels + m.excite.out_channels for m in network.modules() if isinstance(m, Excitation)]
+    assert sum(op_activations(spec) for spec in space.ops(arch)) == sum(written) + sum(inside)

@@ -14,7 +14,7 @@ from hwnas.latency.importers import hw_nas_bench_fbnet, import_table
 from hwnas.latency.profiler import identity
 from hwnas.latency.table import IDENTITY_KEYS, LatencyTable
 from hwnas.spaces import PUBLISHED, SpaceConfig, build_space, published_arch
-from hwnas.spaces.mbconv import SKIP
+from hwnas.spaces.chain import SKIP
 
 
 def imported(format_name, path, folder, device=None):
