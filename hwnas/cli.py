@@ -1,9 +1,10 @@
 """The command line: one subcommand per stage, and those of `hwnas table`."""
 
+import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.table import Column, Table
 
 from hwnas import __version__
 from hwnas.errors import UserError
+from hwnas.stages.config import defaults
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
 
@@ -29,6 +31,8 @@ STAGES = {
     "measure": "Measure the exported model on the device.",
     "report": "Write report.html.",
 }
+FIRST_STAGES = ("generate", "plan", "profile")  # those that may begin a run
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 Options = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -62,6 +66,28 @@ def _stage_options(
     """The options that all stages share: the signature of every stage command."""
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends with a line that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("hwnas: interrupted; run the same command again to continue", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _show_defaults() -> None:
+    """Puts every option's default into its help. The parameters' own is None: not given."""
+    shown = defaults()
+    for name, parameter in inspect.signature(_stage_options).parameters.items():
+        if name in shown:
+            (information,) = parameter.annotation.__metadata__
+            information.show_default = shown[name]
+
+
+_show_defaults()
+
+
 def _stage_command(stage: str) -> Callable[..., None]:
     """A command that runs one stage in the run directory, held for this process."""
 
@@ -69,7 +95,8 @@ def _stage_command(stage: str) -> Callable[..., None]:
         given = {name: value for name, value in options.items() if value is not None}
         module = importlib.import_module(f"hwnas.stages.{stage}")  # only now: --help must not wait for torch
         run_module = importlib.import_module("hwnas.stages.run")
-        with exclusive(out):
+        run_module.check_place(out, given, may_begin=stage in FIRST_STAGES)
+        with exclusive(out), _interruptible():
             run = run_module.open_run(out, given)
             if stage == "generate":
                 module.run_stage(run)
@@ -124,8 +151,6 @@ def main() -> None:
             raise
         where = f" ({error.filename})" if error.filename else ""
         sys.exit(f"hwnas: {error.strerror}{where}; free space or permissions there, then run the same command again")
-    except KeyboardInterrupt:
-        sys.exit("hwnas: interrupted; run the same command again to continue")
 
 
 if __name__ == "__main__":

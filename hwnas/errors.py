@@ -12,5 +12,6 @@ def unknown(what: str, got: str, known: Iterable[str], hint: str = "") -> UserEr
     """An error that names the near misses of `got` first, then all that is known."""
     names = sorted(known)
     near = difflib.get_close_matches(got, names, n=3, cutoff=0.5)
-    guess = f"; did you mean {' or '.join(near)}?" if near else ""
-    return UserError(f"unknown {what} {got!r}{guess} Known: {', '.join(names)}.{f' {hint}' if hint else ''}")
+    guess = f"; did you mean {' or '.join(near)}?" if near else "."
+    all_known = f" Known: {', '.join(names)}." if names else ""
+    return UserError(f"unknown {what} {got!r}{guess}{all_known}{f' {hint}' if hint else ''}")

@@ -7,6 +7,7 @@ Metrics = Mapping[str, float]  # unit in the key: "accuracy" (0..1), "latency_ms
 Scores = tuple[float, ...]  # larger is better; one entry per goal
 Objective = Callable[[Metrics], Scores]
 Candidate = TypeVar("Candidate")
+SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are about the same
 
 
 def hard_budget(budget_ms: float) -> Objective:

@@ -32,7 +32,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -43,7 +43,7 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """The value of a JSON file; UserError where it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); delete it and run its stage again") from None
 
@@ -54,12 +54,17 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
-        self._sound_bytes = 0
+        self._sound_bytes = self._cut_bytes = 0
         if path.exists():
             self._read()
 
     def _read(self) -> None:
-        for number, line in enumerate(self.path.read_bytes().splitlines(keepends=True), start=1):
+        content = self.path.read_bytes()
+        self._parse(content)
+        self._cut_bytes = len(content) - self._sound_bytes
+
+    def _parse(self, content: bytes) -> None:
+        for number, line in enumerate(content.splitlines(keepends=True), start=1):
             try:
                 record = json.loads(line)
                 if not isinstance(record, dict):
@@ -77,22 +82,27 @@ class Journal:
             self._sound_bytes += len(line)
 
     def append(self, record: Record) -> None:
-        """Writes the record through to the disk."""
+        """Writes the record through to the disk; UserError where another process wrote to the file meanwhile."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = (json.dumps(record) + "\n").encode()
         with self.path.open("ab") as file:
-            if file.tell() != self._sound_bytes:
-                file.truncate(self._sound_bytes)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if file.seek(0, os.SEEK_END) != self._sound_bytes + self._cut_bytes:
+                raise UserError(
+                    f"another process wrote to {self.path} meanwhile; run again, one process at a time: what both "
+                    "wrote is kept"
+                )
+            file.truncate(self._sound_bytes)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        self._sound_bytes += len(data)
+        self._sound_bytes, self._cut_bytes = self._sound_bytes + len(data), 0
         self.records.append(record)
 
     def clear(self) -> None:
         """Starts again from nothing."""
         self.path.unlink(missing_ok=True)
-        self.records, self._sound_bytes = [], 0
+        self.records, self._sound_bytes, self._cut_bytes = [], 0, 0
 
 
 @contextmanager

@@ -40,6 +40,16 @@ def test_a_whole_object_without_its_newline_is_not_trusted(tmp_path):
     assert Journal(path).records == [{"n": 1}]
 
 
+def test_two_writers_lose_nothing(tmp_path):
+    path = tmp_path / "j.jsonl"
+    mine, theirs = Journal(path), Journal(path)
+    mine.append({"n": 1})
+    with pytest.raises(UserError, match="another process wrote to"):
+        theirs.append({"n": 2})
+    mine.append({"n": 3})
+    assert Journal(path).records == [{"n": 1}, {"n": 3}]
+
+
 def test_damage_in_the_middle_names_the_line(tmp_path):
     path = tmp_path / "j.jsonl"
     path.write_text('{"n": 1}\n{broken\n{"n": 3}\n')

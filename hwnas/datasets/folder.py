@@ -37,6 +37,13 @@ def _images(group: Path) -> list[Path]:
     ]
 
 
+def _check_names(root: Path, classes: tuple[str, ...]) -> None:
+    """UserError for a name that no list of labels, a class a line, can hold."""
+    for name in classes:
+        if not name.isprintable():
+            raise UserError(f"{root} has a class named {name!r}; rename that folder with printable characters only")
+
+
 class Folder:
     """Images found on disk, in sorted order."""
 
@@ -52,6 +59,7 @@ class Folder:
         self.paths = [path for path, _, _ in found]
         # from the subfolders, not from the images: a class whose folder is empty must be told of, not forgotten
         self.classes = tuple(sorted({group.name for group, _ in groups}))
+        _check_names(root, self.classes)
         label = {name: number for number, name in enumerate(self.classes)}
         self.labels = np.array([label[name] for _, name, _ in found], np.int64)
         self.part = np.array([part for _, _, part in found], np.int8)

@@ -15,6 +15,12 @@ from hwnas.errors import UserError
 
 NEEDED = ("jpeg", "offset", "label", "classes")
 FLAGS = ("is_test", "is_val")
+KINDS = {  # numpy's letters of what an array may hold, and how that is called
+    "jpeg": ("u", "uint8"),
+    **dict.fromkeys(("offset", "label"), ("i", "u", "integers")),
+    "classes": ("U", "S", "strings"),
+    **dict.fromkeys(FLAGS, ("b", "i", "u", "booleans")),
+}
 
 
 def _arrays(path: str) -> dict[str, NDArray[Any]]:
@@ -32,9 +38,17 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
 
 def _check(path: str, arrays: dict[str, NDArray[Any]]) -> None:
     """UserError where the arrays do not fit each other."""
-    labels, num_offsets, num_classes = arrays["label"], len(arrays["offset"]), len(arrays["classes"])
+    for name, kinds in KINDS.items():
+        array = arrays.get(name)
+        if array is not None and (array.ndim != 1 or array.dtype.kind not in kinds):
+            raise UserError(
+                f"{path}: {name} has {array.ndim} dimensions of {array.dtype}; it must have one, of {kinds[-1]}"
+            )
     if arrays["jpeg"].dtype != np.uint8:
         raise UserError(f"{path}: jpeg holds {arrays['jpeg'].dtype}; it must be the files' bytes as uint8")
+    labels, num_offsets, num_classes = arrays["label"], len(arrays["offset"]), len(arrays["classes"])
+    if len(set(arrays["classes"].tolist())) != num_classes:
+        raise UserError(f"{path} has two classes of one name; every class needs a name of its own")
     if num_offsets != len(labels) + 1:
         raise UserError(
             f"{path} has {len(labels)} labels and {num_offsets} offsets; one offset more than labels needed"

@@ -35,7 +35,7 @@ def prepare_parts(
     if _is_finished(folder, config, min_side):
         return load(folder)
     if folder.exists() and not (folder / "splits.json").exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} holds files that are not prepared images; name another folder, or empty it")
+        raise UserError(f"{folder} holds files that are not prepared images; delete that folder and run again")
     source = open_source(config)
     _check_classes(source, source.labels)
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -111,7 +111,7 @@ def _write(config: DataConfig, source: Source, folder: Path, min_side: int, prog
     sound = np.flatnonzero(decoded.sides)
     _check_classes(source, source.labels[sound])
     parts, duplicates = without_duplicates(split(source.labels, source.part, sound, config), decoded.hashes)
-    _check_complete(source, parts)
+    _check_complete(source, parts, duplicates)
     digests = {name: _write_part(folder, name, decoded, source, indices) for name, indices in parts.items()}
     (folder / "decoded.npy").unlink()
     write_json(
@@ -141,13 +141,14 @@ def _check_disk(config: DataConfig, source: Source, folder: Path) -> None:
         )
 
 
-def _check_complete(source: Source, parts: dict[str, Indices]) -> None:
+def _check_complete(source: Source, parts: dict[str, Indices], duplicates: int) -> None:
     for name, indices in parts.items():
         absent = np.setdiff1d(np.arange(len(source.classes)), source.labels[indices])
         if len(absent):
+            why = f" ({duplicates} copies of images in other parts are left out)" if duplicates else ""
             raise UserError(
-                f"class {source.classes[absent[0]]} has no image in the {name} part once duplicates are left out; "
-                "every class must be in all three: add images of it"
+                f"class {source.classes[absent[0]]} has no image in the {name} part{why}; every class must be in all "
+                "three: add images of it"
             )
 
 
@@ -201,7 +202,7 @@ def _sound_image(source: Source, index: int, min_side: int) -> Image.Image:
     if min(image.size) < min_side:
         raise UserError(
             f"{source.name(index)} is {image.width} x {image.height} pixels; the shorter side needs at least "
-            f"{min_side}, the network's stride"
+            f"{min_side}, the network's stride (a smaller --resolution may have a smaller one)"
         )
     return image
 

@@ -37,7 +37,8 @@ class Measurement:
     def quantile_ms(self, share: float) -> float:
         """The time that `share` of the runs did not exceed (nearest rank); NaN where the measurement failed."""
         ordered = sorted(self.times_ms)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else math.nan
+        rank = math.ceil(share * len(ordered) - 1e-9)
+        return ordered[max(rank, 1) - 1] if ordered else math.nan
 
 
 def pooled(measurements: Sequence[Measurement]) -> Measurement:

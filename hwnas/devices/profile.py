@@ -42,8 +42,11 @@ class Profile(BaseModel):
     timing: Timing = Timing()
 
     def model_post_init(self, context: object) -> None:
-        """A thread's own clock sees nothing of what other threads did."""
+        """What the fields cannot tell each for itself."""
+        if (self.device == "fake") != (self.runtime == "fake"):
+            raise ValueError(f"device {self.device} cannot run {self.runtime}: the fake device has the fake runtime")
         if self.timing.clock == "thread_cpu" and self.threads > 1:
+            # a thread's own clock sees nothing of what other threads did
             raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")
 
 

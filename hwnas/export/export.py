@@ -85,5 +85,5 @@ def preprocessing(resolution: int, stored: int, mean: float, std: float) -> dict
 def write_beside(folder: Path, classes: Sequence[str], preprocessing_json: str) -> None:
     """`labels.txt`, a class a line in the order of the logits, and `preprocessing.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "labels.txt").write_text("\n".join(classes) + "\n")
-    (folder / "preprocessing.json").write_text(preprocessing_json + "\n")
+    (folder / "labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+    (folder / "preprocessing.json").write_text(preprocessing_json + "\n", encoding="utf-8")

@@ -22,14 +22,15 @@ class LatencyTable(Mapping[str, Measurement]):
     """Rows by key, all rounds pooled. Only sound rows count; failed ones are in `errors`."""
 
     def __init__(self, path: Path, identity: Identity, row: str = "op") -> None:
-        """Opens the table for one identity, or starts it; UserError naming what differs for any other table."""
-        self.journal, self.row = Journal(path), row
+        """Opens the table for one identity; UserError naming what differs for any other table.
+
+        A new file is begun by its first row: a table that nothing was measured into is no table.
+        """
+        self.journal, self.row, self._wanted = Journal(path), row, identity
         self._rounds: dict[str, dict[int, Measurement]] = {}
         self.summaries: dict[str, Mapping[str, float]] = {}  # of imported rows: mean_ms, and std_ms and count if told
         if self.journal.records:
             check_identity(path, self.journal.records[0], identity)
-        else:
-            self.journal.append(dict(identity))
         for record in self.journal.records[1:]:
             self._add(record)
 
@@ -43,7 +44,8 @@ class LatencyTable(Mapping[str, Measurement]):
     @property
     def identity(self) -> Identity:
         """What the rows belong to."""
-        return {key: str(value) for key, value in self.journal.records[0].items()}
+        found = self.journal.records[0] if self.journal.records else self._wanted
+        return {key: str(value) for key, value in found.items()}
 
     def _add(self, record: Mapping[str, Any]) -> None:
         try:
@@ -63,6 +65,8 @@ class LatencyTable(Mapping[str, Measurement]):
         """Writes one round of one row to the disk."""
         record: dict[str, Any] = {self.row: key, "round": round_number}
         record |= {"error": measurement.error} if measurement.error else {"times_ms": list(measurement.times_ms)}
+        if not self.journal.records:
+            self.journal.append(dict(self._wanted))
         self.journal.append(record)
         self._add(record)
 

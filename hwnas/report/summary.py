@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from hwnas.objective import SAME_LATENCY
 from hwnas.report.findings import (
     LABELS,
     Findings,
@@ -17,7 +18,6 @@ from hwnas.report.findings import (
 from hwnas.storage import Record
 
 HEADINGS = ["network", "test accuracy (95 % interval)", "measured", "predicted", "multiply-adds", "parameters"]
-SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are called about the same
 IN_SENTENCES = {"random": "the best of random search", "mobilenet_v2": "width-scaled MobileNetV2"}
 
 

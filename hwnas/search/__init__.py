@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hwnas.search.constraint import Budget
 from hwnas.search.evolution import Evolution, EvolutionConfig
 from hwnas.search.random_search import RandomSearch
-from hwnas.search.strategy import Evaluator, Strategy, Trial, search
+from hwnas.search.strategy import Evaluator, ReplayError, Strategy, Trial, search
 
 STRATEGIES: dict[str, Callable[[Budget, int], Strategy]] = {"evolution": Evolution, "random": RandomSearch}
 
@@ -16,6 +16,7 @@ __all__ = [
     "Evolution",
     "EvolutionConfig",
     "RandomSearch",
+    "ReplayError",
     "Strategy",
     "Trial",
     "search",

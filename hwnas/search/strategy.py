@@ -30,6 +30,10 @@ class Trial:
     metrics: Metrics
 
 
+class ReplayError(ValueError):
+    """The trials to replay were made with another seed, budget or predictor."""
+
+
 def search(
     strategy: Strategy,
     evaluate: Evaluator,
@@ -41,7 +45,8 @@ def search(
     """Evaluates `trials` architectures.
 
     `done` are the trials of an interrupted run with the same seed: they are replayed into the strategy instead of
-    evaluated, so the search goes on exactly as it would have. An architecture asked for twice is evaluated once.
+    evaluated, so the search goes on exactly as it would have; ReplayError where they do not fit. An architecture asked
+    for twice is evaluated once.
     """
     history: list[Trial] = []
     known: dict[Arch, Metrics] = {}
@@ -53,7 +58,9 @@ def search(
             trial = Trial(arch, known[arch] if arch in known else evaluate(arch))
             on_trial(trial)
         elif trial.arch != arch:
-            raise ValueError(f"replay differs at trial {len(history)}: {trial.arch} was evaluated, {arch} is asked for")
+            raise ReplayError(
+                f"replay differs at trial {len(history)}: {trial.arch} was evaluated, {arch} is asked for"
+            )
         known[arch] = trial.metrics
         strategy.tell(arch, objective(trial.metrics))
         history.append(trial)

@@ -28,9 +28,11 @@ CHECKED_IMAGES = 200
 def run_stage(run: Run) -> None:
     """Writes `export/` and `export.json`; UserError where a file does not compute what was trained."""
     winner, splits = run.needs("selection.json", "select")["winner"], run.splits()
-    run.needs("train.json", "train")
     name = checkpoint_name(winner)
-    if run.file("export.json").exists() and read_json(run.file("export.json"))["checkpoint"] == name:
+    trained = run.needs("train.json", "train").get("winner", {})
+    if trained.get("checkpoint") != name:
+        raise UserError(f"the winner of {run.file('selection.json')} is not trained yet; run `hwnas train` first")
+    if _is_exported(run, name):
         say(f"{run.file('export')} holds the winner already")
         return
     temporary = run.file(".export")
@@ -40,6 +42,15 @@ def run_stage(run: Run) -> None:
     shutil.rmtree(run.file("export"), ignore_errors=True)
     temporary.rename(run.file("export"))
     run.write("export.json", {"checkpoint": name, "files": files})
+
+
+def _is_exported(run: Run, name: str) -> bool:
+    """Whether `export/` holds every file of this network."""
+    if not run.file("export.json").exists():
+        return False
+    exported = read_json(run.file("export.json"))
+    paths = [run.file("export") / file["path"] for file in exported["files"].values()]
+    return bool(exported["checkpoint"] == name and all(path.exists() for path in paths))
 
 
 def trained_network(run: Run, record: Record) -> Network:

@@ -34,7 +34,8 @@ def _between(fast: Arch, slow: Arch, share: float, rng: random.Random) -> Arch:
 def run_stage(run: Run) -> None:
     """Writes `predictor.json`."""
     profile = load_profile(run.config.on)
-    space, table = run.space, operator_table(run, profile)
+    table = operator_table(run, profile)  # before the images are read: it may be the wrong one
+    space = run.space
     op_ms = {key: table[key].median_ms for key in rows_to_measure(space) if key in table}
     predictor = TablePredictor(space, op_ms)
     archs = spread_over_latency(predictor, run.config.calibration_networks, run.config.seed)
@@ -45,7 +46,7 @@ def run_stage(run: Run) -> None:
     rows = zip(archs, calibrated.latency_ms(archs).tolist(), calibration.left_out_ms, measured, strict=True)
     keys = ("arch", "predicted_ms", "left_out_ms", "measured_ms")
     networks = [dict(zip(keys, (list(arch), *values), strict=True)) for arch, *values in rows]
-    identity = table.journal.records[0]
+    identity = table.identity
     run.write(
         "predictor.json",
         {**calibration.as_record(), "networks": networks, "op_ms": op_ms, "identity": identity},

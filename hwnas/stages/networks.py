@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hwnas.devices import Profile, load_profile, open_device
+from hwnas.errors import UserError
 from hwnas.latency.profiler import identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find
@@ -12,6 +14,8 @@ from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
 from hwnas.storage import Record
+
+SUFFIX = ".jsonl"  # of a latency table
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,10 @@ def own_network(run: Run, space: Space, arch: Arch) -> NetworkId:
 def operator_table(run: Run, profile: Profile) -> LatencyTable:
     """The run's latency table: `table.jsonl`, or the one that --table names."""
     path = run.file("table.jsonl")
-    if run.config.table is not None:
-        path = find("latency_tables", run.config.table, ".jsonl")
+    named = run.config.table
+    if named is not None:  # one that is there, or a path to a new one
+        is_new = named.endswith(SUFFIX) and not Path(named).exists() and Path(named).parent.is_dir()
+        path = Path(named) if is_new else find("latency_tables", named, SUFFIX)
     return LatencyTable(path, _identity(run, profile))
 
 
@@ -79,4 +85,10 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
     table = LatencyTable(run.file("networks.jsonl"), _identity(run, profile), row="network")
     rows = {network.key: network.space.ops(network.arch) for network in networks}
     measure_rows(rows, profile, table, run.config.seed, report)
+    failed = [key for key in rows if key not in table]
+    if failed:
+        raise UserError(
+            f"{len(failed)} whole networks could not be measured on {profile.name}, first {failed[0]}: "
+            f"{table.errors.get(failed[0], 'interrupted')}; run the same command again to retry them"
+        )
     return [table[network.key].median_ms for network in networks]

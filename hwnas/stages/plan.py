@@ -9,7 +9,8 @@ from hwnas.stages.run import Run, say
 def run_stage(run: Run) -> None:
     """Writes `plan.json`."""
     profile = load_profile(run.config.on)
-    space, table = run.space, operator_table(run, profile)
+    table = operator_table(run, profile)  # before the images are read: it may be the wrong one
+    space = run.space
     needed = rows_to_measure(space)
     remaining = len(table.missing(needed, profile.timing.rounds))
     seconds = estimated_s(space, profile, table)

@@ -11,7 +11,8 @@ from hwnas.stages.run import Run, say
 def run_stage(run: Run) -> None:
     """Completes `table.jsonl`; UserError naming the operators that the device cannot run."""
     profile = load_profile(run.config.on)
-    space, table = run.space, operator_table(run, profile)
+    table = operator_table(run, profile)  # before the images are read: it may be the wrong one
+    space = run.space
     with progress("profiling") as report:
         profile_space(space, profile, table, run.config.seed, report)
     missing = table.missing(rows_to_measure(space), profile.timing.rounds)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ from hwnas import __version__
 from hwnas.datasets import DataConfig, Splits, load, prepare
 from hwnas.errors import UserError
 from hwnas.spaces import Space, SpaceConfig, build_space
+from hwnas.stages.config import DEFAULT_LR, SETTLED_BY, RunConfig, option, read_config
 from hwnas.stages.progress import progress
 from hwnas.storage import Journal, Record, read_json, write_json
 from hwnas.train import Optimizer, Recipe, stored_size
@@ -25,58 +26,6 @@ PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "ai-edge-lit
 
 BASELINES = ("random", "mobilenet_v2")
 LABELS = ("winner", *BASELINES)  # the networks that a run selects, trains and compares
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Every option of a run. Fixed by the first command that names the run directory."""
-
-    data: str = "digits"
-    data_root: str = "data"
-    skip_broken: bool = False
-    on: str = "host_cpu1_litert_fp32"
-    budget_ms: float | None = None
-    budget_of_median: float | None = None
-    confidence: float = 0.9
-    space: str = "proxyless_small"
-    resolution: int = 32
-    width_mult: float = 1.0
-    seed: int = 0
-    table: str | None = None
-    calibration_networks: int = 12
-    supernet_epochs: int = 60
-    supernet_lr: float = 0.2
-    population: int = 50
-    generations: int = 4
-    recalibration_batches: int = 4
-    train_epochs: int = 60
-    optimizer: str = "sgd"
-    lr: float = 0.2
-    batch_size: int = 32
-    attempts: int = 3
-
-    def check(self) -> None:
-        """UserError for the first option that no run can have."""
-        at_least_one = ("calibration_networks", "supernet_epochs", "population", "generations", "train_epochs")
-        for name in (*at_least_one, "recalibration_batches", "batch_size", "attempts"):
-            least = 2 if name in ("calibration_networks", "batch_size", "population") else 1
-            if getattr(self, name) < least:
-                raise UserError(f"{option(name)} is {getattr(self, name)}; allowed is {least} or more")
-        for name in ("budget_ms", "budget_of_median", "lr", "supernet_lr"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
-        if not 0 < self.confidence < 1:
-            raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
-        if self.optimizer not in ("sgd", "adamw"):
-            raise UserError(f"--optimizer is {self.optimizer!r}; allowed are sgd and adamw")
-        if self.budget_ms is not None and self.budget_of_median is not None:
-            raise UserError("--budget-ms and --budget-of-median both came; give one of them")
-
-
-def option(field: str) -> str:
-    """How a field is spelled on the command line."""
-    return "--" + field.replace("_", "-")
 
 
 class Run:
@@ -134,9 +83,10 @@ class Run:
         )
         return prepare(config, self.file("images"), self.space_at(2).stride, report)
 
-    def recipe(self, epochs: int, lr: float, flip: bool) -> Recipe:
-        """The training recipe with the run's options."""
+    def recipe(self, epochs: int, lr: float | None, flip: bool) -> Recipe:
+        """The training recipe with the run's options; `lr` None is the optimizer's own."""
         optimizer: Optimizer = "adamw" if self.config.optimizer == "adamw" else "sgd"
+        lr = DEFAULT_LR[optimizer] if lr is None else lr
         return Recipe(epochs=epochs, batch_size=self.config.batch_size, lr=lr, optimizer=optimizer, flip=flip)
 
     @contextmanager
@@ -171,33 +121,33 @@ def machine() -> dict[str, str]:
     return {"platform": platform.platform(), "threads": str(torch.get_num_threads()), "gpu": gpu}
 
 
-# Which options may still change: until the file is there, nothing has come of them.
-SETTLED_BY = {"budget_ms": "feasible.json", "budget_of_median": "feasible.json"}
-SETTLED_BY_DEFAULT = "images/splits.json"
+def check_place(path: Path, options: dict[str, Any], may_begin: bool) -> None:
+    """UserError, before anything is written, where no run can be in `path` or begin with `options`."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path} is a file; choose a folder")
+    if (path / "config.json").exists():
+        return
+    if not may_begin:
+        raise UserError(f"there is no run in {path}; begin one with `hwnas generate` or `hwnas plan`")
+    RunConfig(**options).check()
 
 
 def open_run(path: Path, options: dict[str, Any]) -> Run:
     """The run in `path`, made if need be. `options` are the user's; in an existing run they must agree with it."""
-    unknown_keys = set(options) - {f.name for f in fields(RunConfig)}
-    assert not unknown_keys, unknown_keys
     file = path / "config.json"
     if not file.exists():
         config = RunConfig(**options)
         config.check()
-        if path.exists() and not path.is_dir():
-            raise UserError(f"--out {path} is a file; choose a folder")
         write_json(file, asdict(config))
         return Run(path, config)
-    try:
-        config = RunConfig(**read_json(file))
-    except TypeError as error:
-        raise UserError(f"{file} is of another version of hwnas ({error}); choose another --out") from None
+    config = read_config(file)
     changed = {name: value for name, value in options.items() if getattr(config, name) != value}
     for name, value in changed.items():
-        if (path / SETTLED_BY.get(name, SETTLED_BY_DEFAULT)).exists():
+        settled_by = SETTLED_BY[name]
+        if settled_by is not None and (path / settled_by).exists():
             raise UserError(
-                f"{option(name)} is {json.dumps(value)} now but {json.dumps(getattr(config, name))} in {path}; "
-                "leave it out to continue that run, or choose another --out"
+                f"{option(name)} is {json.dumps(value)} now but {json.dumps(getattr(config, name))} in {path}, and "
+                f"{settled_by} came of it; leave it out to continue that run, or choose another --out"
             )
     if changed:
         config = replace(config, **_without_the_other_budget(changed))
@@ -217,4 +167,4 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-__all__ = ["Run", "RunConfig", "load", "open_run", "option", "say"]
+__all__ = ["Run", "RunConfig", "check_place", "load", "open_run", "option", "say"]

@@ -1,14 +1,16 @@
 """search: trains the super-network, then evolution and, with as many evaluations, random search within the budget."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
 
 from hwnas.datasets import Splits
+from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet, fastest
 from hwnas.objective import accuracy_and_latency, hard_budget, pareto_front
-from hwnas.search import Budget, Evolution, EvolutionConfig, RandomSearch, Strategy, Trial, search
+from hwnas.search import Budget, Evolution, EvolutionConfig, RandomSearch, ReplayError, Strategy, Trial, search
 from hwnas.spaces import Arch, Space, macs, params
 from hwnas.stages.predictor import load_limit_ms, load_predictor
 from hwnas.stages.progress import progress
@@ -76,6 +78,7 @@ def trained_supernet(run: Run, space: Space, splits: Splits, compute: Compute) -
 def _search(
     name: str, strategy: Strategy, budget: Budget, accuracy: Callable[[Arch], float], journal: Journal, count: int
 ) -> None:
+    check_trials(journal, budget)
     done = [trial_of(r) for r in journal.records if r["strategy"] == name]
     known = {tuple(r["arch"]): r["accuracy"] for r in journal.records}
 
@@ -91,7 +94,30 @@ def _search(
             mine = [r for r in journal.records if r["strategy"] == name]
             report(len(mine), count, f"best {max(r['accuracy'] for r in mine):.4f}")
 
-        search(strategy, evaluate, hard_budget(budget.budget_ms), count, done, on_trial)
+        try:
+            search(strategy, evaluate, hard_budget(budget.budget_ms), count, done, on_trial)
+        except ReplayError as error:
+            raise UserError(_other_search(journal, str(error))) from None
+
+
+def check_trials(journal: Journal, budget: Budget) -> None:
+    """UserError where the trials so far were not predicted as they would be now."""
+    for number, record in enumerate(journal.records, start=1):
+        try:
+            then_ms, now_ms = float(record["latency_ms"]), budget.latency_ms(tuple(record["arch"]))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"line {number} is no trial of {budget.space.name} ({type(error).__name__}: {error})"
+            raise UserError(_other_search(journal, reason)) from None
+        if not math.isclose(then_ms, now_ms, rel_tol=1e-9):
+            reason = f"line {number} was predicted at {then_ms:.6g} ms, which are {now_ms:.6g} ms now"
+            raise UserError(_other_search(journal, reason))
+
+
+def _other_search(journal: Journal, reason: str) -> str:
+    return (
+        f"{journal.path} is of a search with another predictor, budget or seed: {reason}; delete it to search again, "
+        "or choose another --out"
+    )
 
 
 def trial_of(record: Record) -> Trial:

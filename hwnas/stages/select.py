@@ -1,6 +1,7 @@
 """select: measures the front's best candidates whole, and picks the winner and the baselines it is compared with."""
 
 from hwnas.errors import UserError
+from hwnas.objective import SAME_LATENCY
 from hwnas.spaces import PUBLISHED, Space, SpaceConfig, build_space, published_arch
 from hwnas.stages.networks import NetworkId, measured_ms, own_network
 from hwnas.stages.predictor import load_budget_ms
@@ -8,7 +9,6 @@ from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Record, read_json
 
-COMPARABLE = 0.05  # latencies that differ by more are told to the user
 TOLERANCE_PCT = 3  # a measured median may be this much above the budget: measuring repeats no better
 TOLERANCE = 1 + TOLERANCE_PCT / 100
 WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of MobileNetV2, tried for equal latency: 0.1 to 2.5
@@ -90,7 +90,7 @@ def mobilenet_v2_like(run: Run, space: Space, target_ms: float) -> Record:
         near = range(max(0, low - 1), min(len(networks), high + 2))  # latency is not quite monotone in width
         best = min(near, key=lambda index: abs(width_ms(index) - target_ms))
         ms = width_ms(best)
-    if abs(ms / target_ms - 1) > COMPARABLE:
+    if abs(ms / target_ms - 1) > SAME_LATENCY:
         say(f"no width of MobileNetV2 is as fast as the winner ({target_ms:.4g} ms): the nearest takes {ms:.4g} ms")
     return networks[best].describe("mobilenet_v2", supernet_accuracy=None, predicted_ms=None, measured_ms=ms)
 

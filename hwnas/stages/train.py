@@ -19,7 +19,8 @@ def run_stage(run: Run) -> None:
     done: dict[str, Record] = read_json(run.file("train.json")) if run.file("train.json").exists() else {}
     for label in LABELS:
         name = checkpoint_name(selection[label])
-        same = [done[other] for other in done if done[other]["checkpoint"] == name]
+        is_there = run.file(f"train/{name}.pt").exists()
+        same = [done[other] for other in done if done[other]["checkpoint"] == name and is_there]
         done[label] = same[0] if same else _train(run, label, name, selection[label], splits, compute)
         run.write("train.json", done)
         say(f"{label}: test accuracy {done[label]['test_accuracy']:.4f} on {done[label]['test_images']} images")

@@ -1,5 +1,6 @@
 """The training loop, of networks and super-networks alike: epochs of steps, a checkpoint after each."""
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Training:
         return {"loss": loss, "lr": self._lr(epoch * self.steps_per_epoch), "seconds": time.perf_counter() - start_s}
 
     def _lr(self, step: int) -> float:
-        return self.recipe.lr_at((step + 1) / (self.recipe.epochs * self.steps_per_epoch))
+        return self.recipe.lr_at((step + 0.5) / (self.recipe.epochs * self.steps_per_epoch))
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         set_lr(self.optimizer.param_groups, self._lr(step))
@@ -117,7 +118,9 @@ class Training:
             "ema": self.ema.shadow if self.ema else {},
             "ema_steps": self.ema.steps if self.ema else 0,
         }
-        write_atomically(self.checkpoint, lambda temporary: torch.save(state, temporary))
+        buffer = io.BytesIO()  # torch itself would report a full disk as an error of its own kind
+        torch.save(state, buffer)
+        write_atomically(self.checkpoint, lambda temporary: _write_bytes(temporary, buffer.getvalue()))
 
     def _restore(self) -> int:
         """Epochs already done."""
@@ -132,8 +135,14 @@ class Training:
         return int(state["epochs"])
 
 
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint, on the CPU; UserError where the file is damaged."""
+    """The state in a checkpoint, on the CPU; UserError where the file is damaged or not there."""
+    if not path.exists():
+        raise UserError(f"checkpoint {path} is not there; run the stage that trains it again")
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # noqa: BLE001 torch raises many kinds for a damaged file

@@ -142,3 +142,11 @@ def test_float_pixels_are_told_of(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "in" / "a" / "0.tif")
     with pytest.raises(UserError, match=r"a/0\.tif cannot be read \(32 bits a pixel; save it with 8 or 16\)"):
         prepare(config(tmp_path / "in"), tmp_path / "out", 4)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\udcff"])
+def test_a_class_name_that_no_list_of_labels_can_hold(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "b", 1)
+    fill(tmp_path / name, 1)
+    with pytest.raises(UserError, match="rename that folder with printable characters"):
+        open_source(config(tmp_path))

@@ -67,3 +67,27 @@ def test_a_real_file_is_read():
     assert len(source.classes) == 10
     assert source.image(0).size == (96, 96)
     assert source.image(13393).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("offset", np.arange(7.0), "offset has 1 dimensions of float64; it must have one, of integers"),
+        ("offset", np.int64(3), "offset has 0 dimensions"),
+        ("label", np.zeros((6, 1), int), "label has 2 dimensions"),
+        ("label", np.array(list("ababab")), "label has 1 dimensions of <U1"),
+        ("classes", np.array(["a", "a"]), "two classes of one name"),
+        ("classes", np.arange(2), "classes has 1 dimensions of int64; it must have one, of strings"),
+        ("is_test", np.array(["no"] * 6), "is_test has 1 dimensions of <U2; it must have one, of booleans"),
+    ],
+)
+def test_an_array_of_the_wrong_kind_is_named(tmp_path, name, value, complaint):
+    arrays = {
+        "jpeg": np.zeros(60, np.uint8),
+        "offset": np.arange(7) * 10,
+        "label": np.arange(6) % 2,
+        "classes": np.array(["a", "b"]),
+    }
+    np.savez(tmp_path / "images.npz", **(arrays | {name: value}))
+    with pytest.raises(UserError, match=complaint):
+        open_source(DataConfig(data=str(tmp_path / "images.npz"), image_size=16))

@@ -174,3 +174,38 @@ def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured):
     assert done.returncode != 0
     assert "none of the 1 best candidates keeps the budget" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_exported_or_measured_that_is_not_the_winner(hwnas, unmeasured):
+    run, first = unmeasured
+    set_measured(run, first["arch"], 99)
+    assert hwnas("select", "--out", run).returncode == 0
+    for stage, needed in (("export", "is not trained yet; run `hwnas train`"), ("measure", "run `hwnas export` first")):
+        done = hwnas(stage, "--out", run)
+        assert done.returncode != 0
+        assert needed in done.stderr
+    assert not (run / "measure.json").exists()
+
+
+def test_a_damaged_checkpoint_can_be_mended(hwnas, unmeasured):
+    run, _ = unmeasured
+    checkpoint = run / "train" / f"{read_json(run / 'export.json')['checkpoint']}.pt"
+    before = checkpoint.read_bytes()
+    shutil.rmtree(run / "export")
+    checkpoint.write_bytes(before[:1000])
+    assert "is damaged" in hwnas("export", "--out", run).stderr
+    checkpoint.unlink()
+    assert "is not there; run the stage that trains it" in hwnas("export", "--out", run).stderr
+    assert hwnas("train", "--out", run).returncode == 0
+    assert hwnas("export", "--out", run).returncode == 0
+    assert (run / "export" / "model.tflite").exists()
+
+
+def test_trials_of_another_predictor_are_refused(hwnas, unmeasured):
+    run, _ = unmeasured
+    predictor = read_json(run / "predictor.json")
+    write_json(run / "predictor.json", predictor | {"weights": {n: 2 * w for n, w in predictor["weights"].items()}})
+    done = hwnas("search", "--out", run)
+    assert done.returncode != 0
+    assert "trials.jsonl is of a search with another predictor" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,13 +2,17 @@
 
 import json
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
 from conftest import QUICK, command
 
-from hwnas.stages.run import RunConfig, open_run
+from hwnas.devices import FakeDevice, Measurement
+from hwnas.stages.config import RunConfig
+from hwnas.stages.run import open_run
 
 PROFILE = "device: fake\nruntime: fake\ndtype: fp32\nthreads: 1\n"
 
@@ -32,6 +36,7 @@ def assert_one_line(done, *parts):
         (["--budget-ms", "0"], ["--budget-ms is 0.0; allowed is a number above 0"]),
         (["--budget-ms", "-3"], ["--budget-ms is -3.0"]),
         (["--budget-ms", "nan"], ["--budget-ms is nan"]),
+        (["--seed", "-1"], ["--seed is -1; allowed is 0 or more"]),
         (["--confidence", "1"], ["--confidence is 1.0; allowed is a probability"]),
         (["--resolution", "9", "--space", "proxyless"], ["resolution 9 is smaller than the stride of proxyless, 8"]),
         (["--population", "1"], ["--population is 1; allowed is 2 or more"]),
@@ -56,8 +61,83 @@ def test_a_profile_with_an_unknown_key(hwnas, tmp_path):
 
 
 def test_a_stage_before_its_turn_names_the_one_to_run(hwnas, tmp_path):
-    done = hwnas("search", *QUICK, "--out", tmp_path / "run")
+    assert hwnas("plan", *QUICK, "--out", tmp_path / "run").returncode == 0
+    done = hwnas("search", "--out", tmp_path / "run")
     assert_one_line(done, "predictor.json is not there; run `hwnas fit")
+
+
+@pytest.mark.parametrize("stage", ["fit", "search", "report"])
+def test_a_mistyped_run_is_not_made(hwnas, tmp_path, stage):
+    assert_one_line(hwnas(stage, "--out", tmp_path / "typo"), "there is no run in", "hwnas plan")
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_file_is_no_run(hwnas, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert_one_line(hwnas("plan", "--out", tmp_path / "file"), "is a file; choose a folder")
+
+
+def test_options_that_nothing_came_of_may_change(hwnas, fitted, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(fitted, run)
+    changed = ("--population", "6", "--attempts", "7", "--train-epochs", "3", "--budget-of-median", "0.7")
+    assert hwnas("feasible", *changed, "--out", run).returncode == 0
+    assert_one_line(hwnas("feasible", "--calibration-networks", "9", "--out", run), "predictor.json came of it")
+
+
+def test_a_table_is_begun_where_the_path_says(hwnas, tmp_path):
+    table = tmp_path / "new.jsonl"
+    assert hwnas("profile", *QUICK, "--table", table, "--out", tmp_path / "run").returncode == 0
+    assert len(table.read_text().splitlines()) > 50
+    assert not (tmp_path / "run" / "table.jsonl").exists()
+
+
+def test_an_unknown_table_is_told_before_images_are_read(hwnas, tmp_path):
+    done = hwnas("plan", *QUICK, "--table", "pixel_9", "--out", tmp_path / "run")
+    assert_one_line(done, "unknown latency table 'pixel_9'")
+    assert not (tmp_path / "run" / "images").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("[1]", "holds no options but list"),
+        ('{"population": "many"}', "population is 'many'"),
+        ('{"population": true}', "population is True"),
+        ('{"populatoin": 3}', "an option 'populatoin' that this version"),
+        ('{"population": 0}', "--population is 0"),
+    ],
+)
+def test_a_config_that_is_none(hwnas, tmp_path, content, part):
+    (tmp_path / "config.json").write_text(content)
+    assert_one_line(hwnas("plan", "--out", tmp_path), part)
+
+
+def test_a_profile_whose_device_cannot_run_its_runtime(hwnas, tmp_path):
+    (tmp_path / "mine.yaml").write_text(PROFILE.replace("runtime: fake", "runtime: litert"))
+    done = hwnas("plan", "--on", tmp_path / "mine.yaml", "--out", tmp_path / "run")
+    assert_one_line(done, "device fake cannot run litert")
+
+
+def test_networks_that_cannot_be_measured_are_named(hwnas, fitted, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(fitted, run)
+    (run / "networks.jsonl").unlink()
+    monkeypatch.setattr(FakeDevice, "measure", lambda self, model, config: Measurement(error="out of memory"))
+    assert_one_line(hwnas("fit", "--out", run), "whole networks could not be measured on fake", "out of memory")
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(
+        command("generate", *QUICK, "--out", tmp_path / "run"), stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if "training the super-network" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert rest.strip().splitlines()[-1] == "hwnas: interrupted; run the same command again to continue"
+    assert process.returncode == 130
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +152,7 @@ def fitted(hwnas, tmp_path_factory):
 
 def test_an_impossible_budget_brings_the_nearest_feasible_one(hwnas, fitted, tmp_path):
     run = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(fitted), str(run)], check=True)
+    shutil.copytree(fitted, run)
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"budget_of_median": None, "budget_ms": 1e-6}))
     done = hwnas("feasible", "--out", run)
@@ -87,7 +167,7 @@ def test_a_mistake_can_be_mended_in_the_same_run(hwnas, fitted, tmp_path):
     assert_one_line(hwnas("plan", *QUICK, "--data", "digit", "--out", tmp_path / "new"), "unknown data set")
     assert hwnas("plan", *QUICK, "--out", tmp_path / "new").returncode == 0
     run = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(fitted), str(run)], check=True)
+    shutil.copytree(fitted, run)
     assert_one_line(hwnas("feasible", "--budget-ms", "1e-6", "--out", run), "nearest feasible budget")
     assert hwnas("feasible", "--budget-of-median", "0.5", "--out", run).returncode == 0
     assert_one_line(hwnas("feasible", "--budget-of-median", "0.7", "--out", run), "choose another --out")
@@ -121,7 +201,7 @@ def test_a_table_of_something_else_is_refused(hwnas, fitted, tmp_path, options, 
 
 def test_a_cut_off_table_is_completed(hwnas, fitted, tmp_path):
     run = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(fitted), str(run)], check=True)
+    shutil.copytree(fitted, run)
     whole = (run / "table.jsonl").read_bytes()
     (run / "table.jsonl").write_bytes(whole[:-40])
     assert hwnas("profile", "--out", run).returncode == 0

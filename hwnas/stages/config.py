@@ -1,0 +1,114 @@
+"""The options of a run: their defaults, what is allowed, and until when they may change. No torch here."""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hwnas.errors import UserError
+from hwnas.storage import read_json
+
+DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
+
+# The first file that follows from an option. Until it is there, nothing has come of the option and it may change.
+SETTLED_BY = {
+    **dict.fromkeys(("data", "data_root", "skip_broken", "resolution", "seed"), "images/splits.json"),
+    **dict.fromkeys(("on", "space", "width_mult"), "table.jsonl"),
+    **dict.fromkeys(("table", "calibration_networks"), "predictor.json"),
+    **dict.fromkeys(("budget_ms", "budget_of_median", "confidence"), "feasible.json"),
+    **dict.fromkeys(("supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
+    **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
+    **dict.fromkeys(("train_epochs", "lr"), "train"),
+    "attempts": None,  # how far to go on is asked anew each time
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Every option of a run."""
+
+    data: str = "digits"
+    data_root: str = "data"
+    skip_broken: bool = False
+    on: str = "host_cpu1_litert_fp32"
+    budget_ms: float | None = None
+    budget_of_median: float | None = None
+    confidence: float = 0.9
+    space: str = "proxyless_small"
+    resolution: int = 32
+    width_mult: float = 1.0
+    seed: int = 0
+    table: str | None = None
+    calibration_networks: int = 12
+    supernet_epochs: int = 60
+    supernet_lr: float | None = None
+    population: int = 50
+    generations: int = 4
+    recalibration_batches: int = 4
+    train_epochs: int = 60
+    optimizer: str = "sgd"
+    lr: float | None = None
+    batch_size: int = 32
+    attempts: int = 3
+
+    def check(self) -> None:
+        """UserError for the first option that no run can have."""
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise UserError(f"{option(name)} is {getattr(self, name)}; allowed is {least} or more")
+        for name in ("budget_ms", "budget_of_median", "lr", "supernet_lr", "width_mult"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
+        if not 0 < self.confidence < 1:
+            raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
+        if self.optimizer not in DEFAULT_LR:
+            raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
+        if self.budget_ms is not None and self.budget_of_median is not None:
+            raise UserError("--budget-ms and --budget-of-median both came; give one of them")
+
+
+LEAST = {
+    **dict.fromkeys(("calibration_networks", "batch_size", "population"), 2),
+    **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches", "train_epochs", "attempts"), 1),
+    "seed": 0,
+    "resolution": 1,
+}
+
+
+def option(field: str) -> str:
+    """How a field is spelled on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def read_config(file: Path) -> RunConfig:
+    """What an earlier command wrote; UserError naming the key that is not as it should be."""
+    record = read_json(file)
+    advice = f"mend {file}, or choose another --out"
+    if not isinstance(record, dict):
+        raise UserError(f"{file} holds no options but {type(record).__name__}; {advice}")
+    hints: dict[str, Any] = get_type_hints(RunConfig)
+    for name, value in record.items():
+        if name not in hints:
+            raise UserError(f"{file} has an option {name!r} that this version of hwnas does not know; {advice}")
+        if not _fits(value, hints[name]):
+            raise UserError(f"{name} is {value!r} in {file}; {advice}")
+    config = RunConfig(**record)
+    config.check()
+    return config
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, hint) or (isinstance(value, int) and isinstance(float(value), hint))
+
+
+def defaults() -> dict[str, str]:
+    """How the help shows each default."""
+    shown = {name: "none" if value is None else str(value) for name, value in asdict(RunConfig()).items()}
+    rates = ", ".join(f"{rate} with {name}" for name, rate in DEFAULT_LR.items())
+    return shown | {"lr": rates, "supernet_lr": rates, "skip_broken": "no"}
+
+
+FIELDS = tuple(f.name for f in fields(RunConfig))
