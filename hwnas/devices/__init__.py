@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hwnas.devices.device import Device, Measurement, RunConfig, Session, pooled
 from hwnas.devices.fake import FakeDevice
 from hwnas.devices.local import LocalDevice
-from hwnas.devices.profile import Profile, load_profile
+from hwnas.devices.profile import Profile, Timing, load_profile
 
 DEVICES: dict[str, Callable[[Profile], Device]] = {"host": LocalDevice, "fake": FakeDevice}
 
@@ -22,6 +22,7 @@ __all__ = [
     "Profile",
     "RunConfig",
     "Session",
+    "Timing",
     "load_profile",
     "open_device",
     "pooled",

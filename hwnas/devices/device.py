@@ -62,6 +62,10 @@ class Device(Protocol):
         """What the device is, as found: goes into the first line of every table."""
         ...
 
+    def conditions(self) -> dict[str, float]:
+        """Where the system tells: `temperature_c` of the hottest zone, `frequency_share` of the highest clock rate."""
+        ...
+
     def session(self) -> AbstractContextManager[Session]:
         """A fresh process, or connection, for one sweep."""
         ...

@@ -26,6 +26,9 @@ class FakeDevice:
     def describe(self) -> dict[str, str]:
         return {"device": "fake", "soc": "fake", "architecture": "none", "os": "none", "governor": "none", "cpus": ""}
 
+    def conditions(self) -> dict[str, float]:
+        return {}
+
     @contextmanager
     def session(self) -> Iterator["FakeDevice"]:
         yield self

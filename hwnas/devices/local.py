@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -107,6 +107,9 @@ class LocalDevice:
             "cpus": ",".join(map(str, self.cpus())) or "not pinned",
         }
 
+    def conditions(self) -> dict[str, float]:
+        return conditions_of(Path("/sys"), self.cpus())
+
     @contextmanager
     def session(self) -> Iterator[WorkerSession]:
         arguments = [self.profile.runtime, str(self.profile.threads), *map(str, self.cpus())]
@@ -118,6 +121,18 @@ class LocalDevice:
             worker.log.close()
 
 
+def conditions_of(sys: Path, cpus: Sequence[int]) -> dict[str, float]:
+    """Temperature of the hottest zone and clock rate of the slowest of `cpus`, as far as Linux's /sys tells."""
+    millidegrees = [float(text) for path in sys.glob("class/thermal/thermal_zone*/temp") if (text := _first_line(path))]
+    shares = []
+    for cpu in cpus:
+        folder = sys / f"devices/system/cpu/cpu{cpu}/cpufreq"
+        now, highest = (_first_line(folder / name) for name in ("scaling_cur_freq", "cpuinfo_max_freq"))
+        shares += [float(now) / float(highest)] if now and highest else []
+    temperature = {"temperature_c": max(millidegrees) / 1e3} if millidegrees else {}
+    return temperature | ({"frequency_share": min(shares)} if shares else {})
+
+
 def cpu_model() -> str:
     """The processor's name as the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -127,4 +142,7 @@ def cpu_model() -> str:
 
 
 def _first_line(path: Path) -> str:
-    return path.read_text().strip() if path.exists() else ""
+    try:
+        return path.read_text().strip()
+    except OSError:  # not there, or a sensor that does not answer
+        return ""

@@ -1,5 +1,6 @@
 """How to measure on a device: the YAML files of profiles/."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,12 +17,32 @@ class Timing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 8
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 4
+    max_rounds: Annotated[int, Field(ge=1, le=1000)] = 16
+    settle_pct: Annotated[float, Field(gt=0, le=100)] = 1.5
+    quarantine_pct: Annotated[float, Field(gt=0, le=1000)] = 15.0
+    sentinel_every: Annotated[int, Field(ge=0, le=10_000)] = 24
+    drift_pct: Annotated[float, Field(gt=0, le=1000)] = 5.0
+    remeasure: Annotated[int, Field(ge=0, le=10)] = 2
     warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 3
     runs: Annotated[int, Field(ge=1, le=10_000)] = 12
     min_sample_ms: Annotated[float, Field(ge=0, le=1000)] = 0.2
     clock: Clock = "wall"
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    cooldown_s: Annotated[float, Field(ge=0, le=600)] = 0.0
+    max_temperature_c: Annotated[float, Field(gt=0, le=150)] | None = None
+    min_frequency_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    gate_timeout_s: Annotated[float, Field(ge=0, le=3600)] = 120.0
+
+    def model_post_init(self, context: object) -> None:
+        """The least number of rounds is not more than the most."""
+        if self.rounds > self.max_rounds:
+            raise ValueError(f"rounds is {self.rounds}, above max_rounds, {self.max_rounds}")
+
+    def admits(self, conditions: Mapping[str, float]) -> bool:
+        """Whether the device is cool and at speed enough; what it does not tell does not count."""
+        too_hot = self.max_temperature_c is not None and conditions.get("temperature_c", 0.0) > self.max_temperature_c
+        return not too_hot and conditions.get("frequency_share", 1.0) >= self.min_frequency_share
 
     def run_config(self) -> RunConfig:
         """One round's share of the protocol."""

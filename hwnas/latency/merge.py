@@ -30,13 +30,16 @@ def _first_free_round(a: LatencyTable, b: LatencyTable, key: str) -> int:
 
 
 def _renumbered(a: LatencyTable, b: LatencyTable) -> Iterator[Record]:
-    for record in b.journal.records[1:]:
+    for record in b.rows():
         shift = _first_free_round(a, b, str(record[b.row]))
         yield {**record, "round": int(record["round"]) + shift}
 
 
 def merge_tables(a: LatencyTable, b: LatencyTable, out: Path) -> Mapping[str, int]:
-    """Writes the rows of both to a new file. How many rows it has, and how many of `b` got another round."""
-    moved = sum(bool(_first_free_round(a, b, key)) for key in {str(r[b.row]) for r in b.journal.records[1:]})
-    write_new_table(out, merged_identity(a, b), [*a.journal.records[1:], *_renumbered(a, b)])
+    """Writes the rows of both to a new file, without the sentinels of their sweeps.
+
+    How many rows it has, and how many of `b` got another round.
+    """
+    moved = sum(bool(_first_free_round(a, b, key)) for key in {str(r[b.row]) for r in b.rows()})
+    write_new_table(out, merged_identity(a, b), [*a.rows(), *_renumbered(a, b)])
     return {"rows": len(LatencyTable.read(out)), "renumbered": moved}

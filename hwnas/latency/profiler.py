@@ -1,22 +1,24 @@
 """Networks x device -> latency table: interleaved, resumable."""
 
-import random
+import functools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from hwnas import __version__
-from hwnas.devices import Device, Profile, Session, open_device
+from hwnas.devices import Device, Profile, open_device
+from hwnas.latency.sweep import Progress, Sweep
 from hwnas.latency.table import Identity, LatencyTable
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Weights
 from hwnas.spaces.layers import Block, block, is_free, weight_shapes
+from hwnas.spaces.macs import macs
 from hwnas.spaces.space import OpSpec, Space
 
-Progress = Callable[[int, int, str], None]  # (done, total, what)
+OVERHEAD_S = 0.02 / 8  # of a round of one model beside its runs: loading, and writing down
 
 
 def identity(profile: Profile, device: Device, space: Space) -> Identity:
@@ -68,44 +70,35 @@ def measure_rows(
     seed: int = 0,
     progress: Progress = lambda done, total, what: None,
 ) -> None:
-    """Measures what the table lacks: every round goes through all rows in a new random order.
-
-    Interleaving spreads a slow drift of the machine over all rows alike. Rounds that are already there are left, so
-    an interrupted sweep continues. A row that fails is written down, and not tried again in later rounds.
-    """
-    lacking = table.missing(rows, profile.timing.rounds)
-    plan = [
-        (number, key)
-        for number in range(profile.timing.rounds)
-        for key in random.Random(f"{seed}/{number}").sample(sorted(rows), len(rows))
-        if key in set(lacking) and not table.has_round(key, number)
-    ]
-    if not plan:
+    """Measures what the table lacks, by the profile's protocol. A row that fails is written down, by name."""
+    lacking = unfinished(rows, profile, table)
+    if not lacking:
         return
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, open_device(profile).session() as session:
-        files = {}
-        for number, key in enumerate(lacking):
-            progress(0, len(plan), f"building {number + 1} of {len(lacking)}")
-            files[key] = build_model(rows[key], profile, Path(folder), f"model{number}")
-        _run_plan(plan, files, session, profile, table, progress)
+    device, number_of = open_device(profile), {key: number for number, key in enumerate(rows)}
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, device.session() as session:
+
+        @functools.cache
+        def file_of(key: str) -> Path:
+            return build_model(rows[key], profile, Path(folder), f"model{number_of[key]}")
+
+        for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
+            progress(0, len(lacking) * profile.timing.rounds, f"building {number + 1} of {len(lacking)}")
+            file_of(key)
+        sentinel = middling(rows)
+        Sweep(list(rows), sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
 
 
-def _run_plan(
-    plan: Sequence[tuple[int, str]],
-    files: Mapping[str, Path],
-    session: Session,
-    profile: Profile,
-    table: LatencyTable,
-    progress: Progress,
-) -> None:
-    failed: set[str] = set()
-    for done, (number, key) in enumerate(plan):
-        if key not in failed:
-            measurement = session.measure(files[key], profile.timing.run_config())
-            table.add(key, number, measurement)
-            if measurement.error:
-                failed.add(key)
-        progress(done + 1, len(plan), key)
+def unfinished(rows: Iterable[str], profile: Profile, table: LatencyTable) -> list[str]:
+    """The rows that lack a round: one of the least number, or a further one because they are not settled yet."""
+    timing = profile.timing
+    lacking = set(table.missing(rows, timing.rounds))
+    return [key for key in rows if key in lacking or not table.is_settled(key, timing.settle_pct, timing.max_rounds)]
+
+
+def middling(rows: Mapping[str, Sequence[OpSpec]]) -> str:
+    """The row of middling work."""
+    by_work = sorted(rows, key=lambda key: (macs(rows[key]), key))
+    return by_work[len(by_work) // 2]
 
 
 def profile_space(
@@ -117,9 +110,9 @@ def profile_space(
 
 
 def estimated_s(space: Space, profile: Profile, table: LatencyTable) -> float:
-    """Seconds that the missing rows will take: as long as those measured so far, else 2 ms a run."""
-    per_round_runs = profile.timing.warmup_runs + profile.timing.runs
-    known_ms = [max(m.median_ms, profile.timing.min_sample_ms) for m in table.values()]
+    """Seconds that the missing rounds will take: a run as long as those measured so far, else 2 ms."""
+    timing = profile.timing
+    known_ms = [max(m.median_ms, timing.min_sample_ms) for m in table.values()]
     run_ms = sum(known_ms) / len(known_ms) if known_ms else 2.0
-    lacking = len(table.missing(rows_to_measure(space), profile.timing.rounds))
-    return lacking * (profile.timing.rounds * per_round_runs * run_ms / 1e3 + 0.02)
+    lacking = sum(not table.has_round(key, r) for key in rows_to_measure(space) for r in range(timing.rounds))
+    return lacking * ((timing.warmup_runs + timing.runs) * run_ms / 1e3 + OVERHEAD_S)

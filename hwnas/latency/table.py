@@ -1,9 +1,15 @@
 """What was measured where: one JSON Lines file per profile, identity first."""
 
 import json
+import math
+import statistics
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
+
+from scipy import stats
 
 from hwnas.devices import Measurement, pooled
 from hwnas.errors import UserError
@@ -17,9 +23,27 @@ IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one can
 )
 INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
 
+JUDGES = 3  # sentinel measurements before the next one can be called drifting
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some rows measured one after the other in a round of a sweep, and the attempt at it."""
+
+    sweep: str
+    round: int
+    span: int
+    attempt: int
+
+
+@lru_cache
+def student_t(probability: float, degrees: int) -> float:
+    """Quantile of Student's distribution."""
+    return float(stats.t.ppf(probability, degrees))
+
 
 class LatencyTable(Mapping[str, Measurement]):
-    """Rows by key, all rounds pooled. Only sound rows count; failed ones are in `errors`."""
+    """Rows by key, all rounds pooled. Only sound rows count; failed and quarantined ones are in `errors`."""
 
     def __init__(self, path: Path, identity: Identity, row: str = "op") -> None:
         """Opens the table for one identity; UserError naming what differs for any other table.
@@ -28,6 +52,9 @@ class LatencyTable(Mapping[str, Measurement]):
         """
         self.journal, self.row, self._wanted = Journal(path), row, identity
         self._rounds: dict[str, dict[int, Measurement]] = {}
+        self._attempts: dict[tuple[str, int], int] = {}
+        self._quarantined: dict[str, str] = {}
+        self.sentinels: dict[Span, float] = {}  # span -> median milliseconds of the sentinel, in the order measured
         self.summaries: dict[str, Mapping[str, float]] = {}  # of imported rows: mean_ms, and std_ms and count if told
         if self.journal.records:
             check_identity(path, self.journal.records[0], identity)
@@ -51,29 +78,51 @@ class LatencyTable(Mapping[str, Measurement]):
         try:
             times_ms = tuple(map(float, record.get("times_ms", ())))
             measurement = Measurement(times_ms, "" if times_ms else str(record.get("error") or "no times"))
-            key, number = str(record[self.row]), int(record["round"])
-            if "summary" in record:
-                self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
-            self._rounds.setdefault(key, {})[number] = measurement
+            if "sentinel" in record:
+                span = Span(str(record["sweep"]), int(record["round"]), int(record["span"]), int(record["attempt"]))
+                self.sentinels[span] = measurement.median_ms
+            elif "quarantine" in record:
+                self._rounds.pop(str(record[self.row]), None)
+                self._quarantined[str(record[self.row])] = str(record["quarantine"])
+            else:
+                self._add_row(record, measurement)
         except (KeyError, TypeError, ValueError):
             raise UserError(
                 f"{self.journal.path} has a row without {self.row!r} or round, or with times that are no "
                 f"numbers: {dict(record)}; remove that line"
             ) from None
 
-    def add(self, key: str, round_number: int, measurement: Measurement) -> None:
-        """Writes one round of one row to the disk."""
-        record: dict[str, Any] = {self.row: key, "round": round_number}
-        record |= {"error": measurement.error} if measurement.error else {"times_ms": list(measurement.times_ms)}
+    def _add_row(self, record: Mapping[str, Any], measurement: Measurement) -> None:
+        key, number = str(record[self.row]), int(record["round"])
+        if "summary" in record:
+            self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
+        self._quarantined.pop(key, None)
+        self._rounds.setdefault(key, {})[number] = measurement
+        self._attempts[key, number] = int(record.get("attempt", 0))
+
+    def add(self, key: str, round_number: int, measurement: Measurement, attempt: int = 0) -> None:
+        """Writes one round of one row to the disk; a later attempt takes the place of an earlier one."""
+        again = {"attempt": attempt} if attempt else {}
+        self._write({self.row: key, "round": round_number, **again, **_told(measurement)})
+
+    def add_sentinel(self, key: str, span: Span, measurement: Measurement) -> None:
+        """Writes what the sentinel took after a span."""
+        self._write({"sentinel": key, **asdict(span), **_told(measurement)})
+
+    def quarantine(self, key: str, reason: str) -> None:
+        """Takes a row out of the table, by name; measured again, it starts anew."""
+        self._write({self.row: key, "quarantine": reason})
+
+    def _write(self, record: Record) -> None:
         if not self.journal.records:
             self.journal.append(dict(self._wanted))
         self.journal.append(record)
         self._add(record)
 
-    def has_round(self, key: str, round_number: int) -> bool:
-        """Whether this round of the row was measured soundly."""
+    def has_round(self, key: str, round_number: int, attempt: int = 0) -> bool:
+        """Whether this round of the row was measured soundly, in this attempt or a later one."""
         measurement = self._rounds.get(key, {}).get(round_number)
-        return measurement is not None and not measurement.error
+        return measurement is not None and not measurement.error and self._attempts[key, round_number] >= attempt
 
     def rounds(self, key: str) -> Mapping[int, Measurement]:
         """Every round of a row, the failed ones too; empty for a row that is not there."""
@@ -83,10 +132,49 @@ class LatencyTable(Mapping[str, Measurement]):
         """The keys that lack a sound measurement in any of the rounds."""
         return [key for key in keys if not all(self.has_round(key, r) for r in range(rounds))]
 
+    def is_settled(self, key: str, settle_pct: float, max_rounds: int) -> bool:
+        """Whether a row needs no further round: its interval is narrow, or it had as many as are allowed."""
+        rounds = sum(not m.error for m in self.rounds(key).values())
+        return rounds >= max_rounds or self.half_width_pct(key, max_rounds) <= settle_pct
+
+    def half_width_pct(self, key: str, rounds: int) -> float:
+        """Half of the 95 % confidence interval of the mean of the first `rounds` rounds' medians, relative.
+
+        Rounds, not runs: what disturbs one run disturbs its neighbours too. Infinite below two rounds.
+        """
+        medians_ms = [m.median_ms for r, m in self._rounds.get(key, {}).items() if r < rounds and not m.error]
+        if len(medians_ms) < 2:
+            return math.inf
+        error_ms = statistics.stdev(medians_ms) / math.sqrt(len(medians_ms))
+        return 100 * student_t(0.975, len(medians_ms) - 1) * error_ms / statistics.mean(medians_ms)
+
+    def drifts_pct(self) -> list[float]:
+        """Of every span, how far its sentinel was off."""
+        return [self.drift_pct(span) for span in self.sentinels]
+
+    def drift_pct(self, span: Span) -> float:
+        """How far the sentinel after a span was from the median of those before it; 0 while they are too few."""
+        spans = list(self.sentinels)
+        before_ms = [ms for s in spans[: spans.index(span)] if not math.isnan(ms := self.sentinels[s])]
+        now_ms = self.sentinels[span]
+        if len(before_ms) < JUDGES or math.isnan(now_ms):
+            return 0.0
+        return 100 * abs(now_ms / statistics.median(before_ms) - 1)
+
     @property
     def errors(self) -> dict[str, str]:
-        """What failed in every round it was tried, and why."""
-        return {key: m.error for key in self._rounds if (m := pooled(list(self._rounds[key].values()))).error}
+        """What failed in every round it was tried, or would not settle, and why."""
+        failed = {key: m.error for key in self._rounds if (m := pooled(list(self._rounds[key].values()))).error}
+        return failed | self._quarantined
+
+    def rows(self) -> Iterator[Record]:
+        """The records that count: no sentinels, nothing quarantined, of each round the last attempt."""
+        for record in self.journal.records[1:]:
+            if "sentinel" not in record and "quarantine" not in record:
+                key, number = str(record[self.row]), int(record["round"])
+                counts = number in self._rounds.get(key, {})
+                if counts and self._attempts[key, number] == int(record.get("attempt", 0)):
+                    yield record
 
     def __getitem__(self, key: str) -> Measurement:
         measurement = pooled(list(self._rounds[key].values()))
@@ -99,7 +187,11 @@ class LatencyTable(Mapping[str, Measurement]):
         return (key for key in self._rounds if key not in failed)
 
     def __len__(self) -> int:
-        return len(self._rounds) - len(self.errors)
+        return sum(1 for _ in self)
+
+
+def _told(measurement: Measurement) -> Record:
+    return {"error": measurement.error} if measurement.error else {"times_ms": list(measurement.times_ms)}
 
 
 def check_identity(path: Path, found: Mapping[str, Any], wanted: Identity) -> None:

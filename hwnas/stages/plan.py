@@ -1,7 +1,7 @@
 """plan: how many operators the space needs, how many are measured, how long the rest will take."""
 
 from hwnas.devices import load_profile
-from hwnas.latency.profiler import estimated_s, rows_to_measure
+from hwnas.latency.profiler import estimated_s, rows_to_measure, unfinished
 from hwnas.stages.networks import operator_table
 from hwnas.stages.run import Run, say
 
@@ -12,7 +12,7 @@ def run_stage(run: Run) -> None:
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
     needed = rows_to_measure(space)
-    remaining = len(table.missing(needed, profile.timing.rounds))
+    remaining = len(unfinished(needed, profile, table))
     seconds = estimated_s(space, profile, table)
     run.write(
         "plan.json",

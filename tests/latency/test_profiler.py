@@ -22,7 +22,7 @@ def test_every_operator_in_every_round_in_a_new_order(tmp_path):
     table = table_at(tmp_path / "t.jsonl")
     profile_space(SPACE, PROFILE, table)
     rows = rows_to_measure(SPACE)
-    order = [record["op"] for record in table.journal.records[1:]]
+    order = [record["op"] for record in table.journal.records[1:] if "op" in record]
     first, second = order[: len(rows)], order[len(rows) :]
     assert sorted(first) == sorted(second) == sorted(rows)
     assert first != second
@@ -47,7 +47,7 @@ def test_an_interrupted_sweep_continues_to_the_same_rows(tmp_path):
 
 
 def test_a_failing_operator_is_written_once_and_does_not_stop_the_sweep(tmp_path, monkeypatch):
-    bad = next(iter(rows_to_measure(SPACE)))
+    bad = next(iter(rows_to_measure(SPACE)))  # the first file that is built
 
     class Picky(FakeDevice):
         @contextmanager
@@ -64,4 +64,4 @@ def test_a_failing_operator_is_written_once_and_does_not_stop_the_sweep(tmp_path
     profile_space(SPACE, PROFILE, table)
     assert table.errors == {bad: "no kernel"}
     assert len(table) == len(rows_to_measure(SPACE)) - 1
-    assert sum(r["op"] == bad for r in table.journal.records[1:]) == 1
+    assert sum(r.get("op") == bad for r in table.journal.records[1:]) == 1

@@ -1,0 +1,107 @@
+"""The measuring protocol: interleaved rounds until every row is settled, watched by a sentinel.
+
+Every round goes through the rows in a new random order, which spreads a slow drift of the machine over all of them
+alike. A row is measured until the confidence interval of its round medians is narrow. After every few rows a sentinel,
+always the same model, is measured: where it differs from what it took before, so may its neighbours, and they are
+measured again. Everything is decided from the table's own records, so an interrupted sweep goes on as if it had not
+been.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hwnas.devices import Device, Session, Timing
+from hwnas.latency.table import LatencyTable, Span
+
+Progress = Callable[[int, int, str], None]  # (done, total, what)
+GATE_POLL_S = 1.0
+
+
+@dataclass
+class Sweep:
+    """One run of the protocol over the rows `keys`; `sentinel` is one of them."""
+
+    keys: Sequence[str]
+    sentinel: str
+    file_of: Callable[[str], Path]
+    table: LatencyTable
+    timing: Timing
+    device: Device
+    session: Session
+    seed: int
+    progress: Progress
+    failed: set[str] = field(default_factory=set)
+    done: int = 0
+    total: int = 0
+
+    def __post_init__(self) -> None:
+        self.id = hashlib.sha256("\n".join(sorted(self.keys)).encode()).hexdigest()[:8]
+
+    def run(self) -> None:
+        """All rounds; bounded by `max_rounds` and, in each, by `remeasure`."""
+        for number in range(self.timing.max_rounds):
+            due = [key for key in self._order(number) if self._is_due(key, number)]
+            self.total = self.done + len(due) + len(self.keys) * max(0, self.timing.rounds - number - 1)
+            for index, keys in enumerate(self._spans(due)):
+                self._measure_span(number, index, keys)
+        self._quarantine()
+
+    def _order(self, number: int) -> list[str]:
+        return random.Random(f"{self.seed}/{number}").sample(sorted(self.keys), len(self.keys))
+
+    def _is_due(self, key: str, number: int) -> bool:
+        """What earlier rounds found decides, whatever this one has measured already."""
+        if key in self.failed:
+            return False
+        return number < self.timing.rounds or self.table.half_width_pct(key, number) > self.timing.settle_pct
+
+    def _spans(self, due: Sequence[str]) -> Iterator[Sequence[str]]:
+        length = self.timing.sentinel_every or len(due) or 1
+        return (due[start : start + length] for start in range(0, len(due), length))
+
+    def _measure_span(self, number: int, index: int, keys: Sequence[str]) -> None:
+        for attempt in range(1 + self.timing.remeasure):
+            if not all(self.table.has_round(key, number, attempt) for key in keys):
+                self._wait_for_gate()
+            for position, key in enumerate(keys):
+                self._measure(key, number, attempt)
+                self.progress(self.done + position + 1, self.total, key)
+            if not self._is_watched() or not self._drifts(Span(self.id, number, index, attempt)):
+                break
+        self.done += len(keys)
+
+    def _measure(self, key: str, number: int, attempt: int) -> None:
+        if key in self.failed or self.table.has_round(key, number, attempt):
+            return
+        measurement = self.session.measure(self.file_of(key), self.timing.run_config())
+        self.table.add(key, number, measurement, attempt)
+        if measurement.error:
+            self.failed.add(key)
+
+    def _is_watched(self) -> bool:
+        """A sweep of few rows has no span that a sentinel could tell from another."""
+        return 0 < self.timing.sentinel_every < len(self.keys) and self.sentinel not in self.failed
+
+    def _drifts(self, span: Span) -> bool:
+        if span not in self.table.sentinels:
+            measurement = self.session.measure(self.file_of(self.sentinel), self.timing.run_config())
+            self.table.add_sentinel(self.sentinel, span, measurement)
+        return self.table.drift_pct(span) > self.timing.drift_pct
+
+    def _wait_for_gate(self) -> None:
+        """Rests as the profile says, then until the device is cool and at speed, where it tells; bounded."""
+        time.sleep(self.timing.cooldown_s)
+        deadline_s = time.monotonic() + self.timing.gate_timeout_s
+        while not self.timing.admits(self.device.conditions()) and time.monotonic() < deadline_s:
+            time.sleep(GATE_POLL_S)
+
+    def _quarantine(self) -> None:
+        for key in sorted(set(self.keys) - self.failed):
+            width_pct = self.table.half_width_pct(key, self.timing.max_rounds)
+            if width_pct > self.timing.quarantine_pct:
+                reason = f"did not settle: +-{width_pct:.0f} % after {len(self.table.rounds(key))} rounds"
+                self.table.quarantine(key, reason)

@@ -1,0 +1,158 @@
+"""The protocol: settled rows rest, drifting spans are measured again, what does not settle is named, all resumable."""
+
+import random
+from contextlib import contextmanager
+
+import pytest
+
+from hwnas.devices import FakeDevice, Measurement, Timing, load_profile
+from hwnas.latency import profiler
+from hwnas.latency.profiler import identity, middling, profile_space, rows_to_measure, unfinished
+from hwnas.latency.table import LatencyTable
+from hwnas.spaces import SpaceConfig, build_space
+from hwnas.spaces.macs import macs
+
+SPACE = build_space(SpaceConfig("proxyless_small", 32, 10))
+ROWS = rows_to_measure(SPACE)
+TIMING = Timing(rounds=3, max_rounds=8, settle_pct=3.0, quarantine_pct=40.0, sentinel_every=10, drift_pct=5.0)
+PROFILE = load_profile("fake").model_copy(update={"timing": TIMING})
+
+
+def table_at(path):
+    return LatencyTable(path, identity(PROFILE, FakeDevice(PROFILE), SPACE))
+
+
+def a_device(table, factor):
+    """A device whose times are multiplied by `factor(row number, records so far)`: what the table holds decides."""
+
+    class Device(FakeDevice):
+        @contextmanager
+        def session(self):
+            yield self
+
+        def measure(self, model, config):
+            number = int(model.name.partition(".")[0].removeprefix("model"))
+            times = factor(number, len(table.journal.records))
+            return Measurement(tuple(times * t for t in super().measure(model, config).times_ms))
+
+    return Device
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Profiles the space with such a device; `name` tells apart the tables of one test."""
+
+    def run(factor, name="t", profile=PROFILE, **options):
+        table = table_at(tmp_path / f"{name}.jsonl")
+        monkeypatch.setattr(profiler, "open_device", a_device(table, factor))
+        profile_space(SPACE, profile, table, **options)
+        return table
+
+    return run
+
+
+def quiet(number, records):
+    return 1.0
+
+
+def noisy_first_row(number, records):
+    return random.Random(f"{number}/{records}").choice([0.9, 1.0, 1.1]) if number == 0 else 1.0
+
+
+def noisy(number, records):
+    return random.Random(f"{number}/{records}").uniform(0.96, 1.04)
+
+
+def test_quiet_rows_get_the_least_number_of_rounds(sweep):
+    table = sweep(quiet)
+    assert {len(table.rounds(key)) for key in ROWS} == {TIMING.rounds}
+    assert unfinished(ROWS, PROFILE, table) == []
+
+
+def test_a_noisy_row_gets_more_rounds_and_the_others_do_not(sweep):
+    table, (first, *others) = sweep(noisy_first_row), ROWS
+    assert TIMING.rounds < len(table.rounds(first)) <= TIMING.max_rounds
+    assert {len(table.rounds(key)) for key in others} == {TIMING.rounds}
+
+
+def test_a_drifting_span_is_measured_again(sweep):
+    slow = range(85, 92)  # records: the end of the third span of the second round, and its sentinel
+    table = sweep(lambda number, records: 1.3 if records in slow else 1.0)
+    again = [r for r in table.journal.records[1:] if r.get("attempt", 0) > 0 and "op" in r]
+    assert len(again) == TIMING.sentinel_every
+    assert max(table.drifts_pct()) == pytest.approx(30, abs=0.1)
+    assert all(len({round(m.median_ms, 9) for m in table.rounds(key).values()}) == 1 for key in ROWS)
+
+
+def test_a_device_that_stays_slow_is_not_measured_for_ever(sweep):
+    table = sweep(lambda number, records: 1.3 if records > 80 else 1.0)
+    attempts = {r.get("attempt", 0) for r in table.journal.records[1:]}
+    assert attempts == set(range(1 + TIMING.remeasure))
+
+
+def test_what_does_not_settle_is_quarantined_by_name_and_measured_anew(sweep):
+    first = next(iter(ROWS))
+    table = sweep(lambda number, records: 1.0 + (number == 0) * (records % 7))
+    assert set(ROWS) - set(table) == {first}
+    assert "did not settle: +-" in table.errors[first]
+    assert "after 8 rounds" in table.errors[first]
+    again = sweep(quiet)
+    assert set(again) == set(ROWS)
+    assert len(again.rounds(first)) == TIMING.rounds
+
+
+@pytest.mark.parametrize("stop", random.Random(0).sample(range(1, 160), 6))
+def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(sweep, stop):
+    whole = sweep(noisy, "whole")
+
+    def interrupt(done, total, what):
+        if done == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(noisy, "part", progress=interrupt)
+    assert sweep(noisy, "part").journal.records[1:] == whole.journal.records[1:]
+
+
+def test_few_rows_need_no_sentinel(tmp_path, monkeypatch):
+    table = table_at(tmp_path / "t.jsonl")
+    monkeypatch.setattr(profiler, "open_device", a_device(table, quiet))
+    profiler.measure_rows({key: (spec,) for key, spec in list(ROWS.items())[:5]}, PROFILE, table)
+    assert len(table) == 5
+    assert not table.sentinels
+
+
+def test_the_sentinel_is_of_middling_work():
+    rows = {key: (spec,) for key, spec in ROWS.items()}
+    sentinel_macs = macs(rows[middling(rows)])
+    heavier = sum(macs(ops) > sentinel_macs for ops in rows.values())
+    assert abs(heavier - len(rows) / 2) <= 2
+
+
+@pytest.mark.parametrize(
+    ("conditions", "admitted"),
+    [
+        ({}, True),
+        ({"temperature_c": 59.0, "frequency_share": 0.95}, True),
+        ({"temperature_c": 61.0}, False),
+        ({"frequency_share": 0.5}, False),
+    ],
+)
+def test_a_hot_or_throttled_device_is_not_measured(conditions, admitted):
+    timing = Timing(max_temperature_c=60, min_frequency_share=0.9)
+    assert timing.admits(conditions) == admitted
+
+
+def test_a_hot_device_is_waited_for_within_bounds(sweep, monkeypatch):
+    slept, clock = [], iter(range(10**6))
+    monkeypatch.setattr("hwnas.latency.sweep.time.sleep", slept.append)
+    monkeypatch.setattr("hwnas.latency.sweep.time.monotonic", lambda: float(next(clock)))
+    hot = iter([80.0, 80.0])
+    monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": next(hot, 40.0)})
+    timing = TIMING.model_copy(update={"max_temperature_c": 60.0, "cooldown_s": 0.5})
+    profile = PROFILE.model_copy(update={"timing": timing})
+    sweep(quiet, profile=profile)
+    assert slept[:3] == [0.5, 1.0, 1.0]
+    assert set(slept[3:]) == {0.5}
+    monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": 99.0})
+    assert set(sweep(quiet, "always_hot", profile)) == set(ROWS)  # each wait ends after gate_timeout_s
