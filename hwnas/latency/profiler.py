@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hwnas import __version__
-from hwnas.devices import Device, Profile, open_device
+from hwnas.devices import Device, Profile, Timing, open_device
 from hwnas.latency.sweep import Progress, Sweep
 from hwnas.latency.table import Identity, LatencyTable
 from hwnas.runtimes import RUNTIMES
@@ -30,13 +30,21 @@ def identity(profile: Profile, device: Device, space: Space) -> Identity:
         "runtime_version": RUNTIMES[profile.runtime].version(),
         "dtype": profile.dtype,
         "threads": str(profile.threads),
+        "delegate": RUNTIMES[profile.runtime].delegate,
         "clock": profile.timing.clock,
+        "protocol": protocol(profile.timing),
         "batch": "1",
         "space": space.name,
         "resolution": str(space.input_shape[1]),
         "hwnas": __version__,
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def protocol(timing: Timing) -> str:
+    """What of the protocol shifts a latency; how often it is measured only makes it surer."""
+    names = ("warmup_runs", "runs", "min_sample_ms", "cooldown_s")
+    return ", ".join(f"{name} {getattr(timing, name):g}" for name in names)
 
 
 def rows_to_measure(space: Space) -> dict[str, OpSpec]:

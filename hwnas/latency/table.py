@@ -19,7 +19,7 @@ Identity = dict[str, str]
 ROWS = ("op", "network")  # what the rows of a table may be of: the name of their key
 IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one cannot
     *("device", "soc", "architecture", "os", "governor", "cpus", "profile", "runtime", "runtime_version", "dtype"),
-    *("threads", "clock", "batch", "space", "resolution", "hwnas", "utc"),
+    *("threads", "delegate", "clock", "protocol", "batch", "space", "resolution", "hwnas", "utc"),
 )
 INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
 
@@ -34,6 +34,26 @@ class Span:
     round: int
     span: int
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steadiness:
+    """Half of the rows' 95 % intervals, and how many spans drifted, by how much."""
+
+    median_half_width_pct: float
+    max_half_width_pct: float
+    drifting_spans: int
+    spans: int
+    max_drift_pct: float
+
+    def __str__(self) -> str:
+        widths = f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most"
+        if not self.drifting_spans:
+            return f"95 % intervals of the rows: {widths}; no drift was seen"
+        return (
+            f"95 % intervals of the rows: {widths}; the device was noisy: the sentinel was off by up to "
+            f"{self.max_drift_pct:.0f} % in {self.drifting_spans} of {self.spans} spans, which were measured again"
+        )
 
 
 @lru_cache
@@ -151,6 +171,19 @@ class LatencyTable(Mapping[str, Measurement]):
     def drifts_pct(self) -> list[float]:
         """Of every span, how far its sentinel was off."""
         return [self.drift_pct(span) for span in self.sentinels]
+
+    def steadiness(self, keys: Iterable[str], drift_pct: float) -> "Steadiness":
+        """How quiet the device was while these rows were measured."""
+        rounds = max((1 + max(self.rounds(key), default=0) for key in self), default=0)
+        widths_pct = sorted(self.half_width_pct(key, rounds) for key in keys)
+        drifts_pct = [pct for pct in self.drifts_pct() if pct > drift_pct]
+        return Steadiness(
+            statistics.median(widths_pct),
+            widths_pct[-1],
+            len(drifts_pct),
+            len(self.sentinels),
+            max(drifts_pct, default=0),
+        )
 
     def drift_pct(self, span: Span) -> float:
         """How far the sentinel after a span was from the median of those before it; 0 while they are too few."""

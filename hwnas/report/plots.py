@@ -208,7 +208,7 @@ def predicted_against_measured(found: Findings) -> str:
     text = (
         f"Calibrated by {p['method']} on {len(p['networks'])} whole networks. Left out, each is missed by "
         f"{p['mape_pct']:.1f} % on average and {p['max_error_pct']:.1f} % at most; bias {p['bias_pct']:+.1f} %, "
-        f"Kendall tau {p['kendall_tau']:.2f}."
+        f"Kendall tau {p['kendall_tau']:.2f}. {p.get('steadiness', '')}"
     )
     return paragraph(text) + plot("predicted", traces, "measured latency, ms", "predicted latency, ms")
 

@@ -20,6 +20,7 @@ class FakeRuntime:
 
     name = "fake"
     suffix = ".fake.json"
+    delegate = "none"
 
     def version(self) -> str:
         return "fake 1"

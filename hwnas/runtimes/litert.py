@@ -60,6 +60,7 @@ class LiteRT:
 
     name = "litert"
     suffix = ".tflite"
+    delegate = "xnnpack"  # the interpreter's default on a CPU
 
     def version(self) -> str:
         return " ".join(_installed())

@@ -54,6 +54,7 @@ class OnnxRuntime:
 
     name = "ort"
     suffix = ".onnx"
+    delegate = "CPUExecutionProvider"
 
     def version(self) -> str:
         try:

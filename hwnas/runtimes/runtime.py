@@ -33,6 +33,7 @@ class Runtime(Protocol):
 
     name: str  # "litert"
     suffix: str  # ".tflite"
+    delegate: str  # what executes the operators, e.g. "xnnpack"
 
     def version(self) -> str:
         """Of the library that runs the model, e.g. "ai-edge-litert 2.3.0"."""

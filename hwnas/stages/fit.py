@@ -46,10 +46,16 @@ def run_stage(run: Run) -> None:
     rows = zip(archs, calibrated.latency_ms(archs).tolist(), calibration.left_out_ms, measured, strict=True)
     keys = ("arch", "predicted_ms", "left_out_ms", "measured_ms")
     networks = [dict(zip(keys, (list(arch), *values), strict=True)) for arch, *values in rows]
-    identity = table.identity
+    identity, steadiness = table.identity, str(table.steadiness(op_ms, profile.timing.drift_pct))
     run.write(
         "predictor.json",
-        {**calibration.as_record(), "networks": networks, "op_ms": op_ms, "identity": identity},
+        {
+            **calibration.as_record(),
+            "networks": networks,
+            "op_ms": op_ms,
+            "identity": identity,
+            "steadiness": steadiness,
+        },
     )
     say(
         f"calibrated on {len(archs)} networks by {calibration.method}: left out, each is missed by "

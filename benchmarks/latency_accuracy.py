@@ -1,0 +1,173 @@
+"""Predicted against measured latency: tables, calibrations and intervals on networks that no fit has seen.
+
+python benchmarks/latency_accuracy.py --out runs/latency [--spaces proxyless mobilenet_v3] [--networks 40] [--busy 0.5]
+
+For every space and profile: a table, a predictor calibrated on a few whole networks, and its errors on random ones.
+Everything measured is kept under --out; interrupted, it goes on. Ends with a table in Markdown.
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.devices import load_profile, open_device
+from hwnas.latency import RelativeErrors, TablePredictor, calibrate, kendall_tau
+from hwnas.latency.profiler import identity, measure_rows, profile_space, rows_to_measure
+from hwnas.latency.table import LatencyTable
+from hwnas.spaces import Arch, Space, SpaceConfig, build_space
+from hwnas.stages.fit import spread_over_latency
+from hwnas.stages.progress import progress
+from hwnas.storage import write_json
+
+PROFILES = ("host_cpu1_litert_fp32", "host_cpu1_ort_fp32")
+COVERAGE = 0.9
+SLICE_S = 0.01  # of a busy neighbour: it works and rests in turn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--spaces", nargs="+", default=["proxyless", "mobilenet_v3"])
+    parser.add_argument("--profiles", nargs="+", default=list(PROFILES))
+    parser.add_argument("--resolution", type=int, default=224)
+    parser.add_argument("--calibration-networks", type=int, default=20)
+    parser.add_argument("--networks", type=int, default=40, help="random ones, for the errors")
+    parser.add_argument("--busy", type=float, default=0.0, help="share of the time that another process is busy")
+    options = parser.parse_args()
+    rows = []
+    with busy_neighbour(options.busy):
+        for space_name in options.spaces:
+            for profile_name in options.profiles:
+                rows.append(one(options, space_name, profile_name))
+                write_json(options.out / "results.json", rows)
+    print_markdown(rows)
+
+
+def one(options: argparse.Namespace, space_name: str, profile_name: str) -> dict[str, float | str]:
+    """Errors of one space on one profile."""
+    space = build_space(SpaceConfig(space_name, options.resolution, 1000))
+    folder = options.out / f"{space_name}-{options.resolution}-{profile_name}"
+    start_s = time.perf_counter()
+    op_ms, settled = profiled(space, profile_name, folder)
+    profile_s = time.perf_counter() - start_s
+    plain = TablePredictor(space, op_ms)
+    calibrating = spread_over_latency(plain, options.calibration_networks, seed=0)
+    rng = random.Random("held out")
+    held_out = [space.sample(rng) for _ in range(options.networks)]
+    measured = whole_networks(space, profile_name, folder, [*calibrating, *held_out])
+    calibration = calibrate(plain.terms(calibrating), measured[: len(calibrating)])
+    errors = RelativeErrors.of(measured[: len(calibrating)], calibration.left_out_ms)
+    predictor = TablePredictor(space, op_ms, calibration.weights, errors)
+    found = {"space": space_name, "profile": profile_name, "rows": len(op_ms), "profile_s": profile_s}
+    return {
+        **found,
+        **settled,
+        "method": calibration.method,
+        **figures(predictor, held_out, measured[-len(held_out) :]),
+    }
+
+
+def profiled(space: Space, profile_name: str, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """(latency by row, how steady the sweep was)."""
+    profile = load_profile(profile_name)
+    table = LatencyTable(folder / "table.jsonl", identity(profile, open_device(profile), space))
+    with progress(f"profiling {space.name} on {profile_name}") as report:
+        profile_space(space, profile, table, progress=report)
+    widths_pct = [table.half_width_pct(key, profile.timing.max_rounds) for key in table]
+    drifting = sum(pct > profile.timing.drift_pct for pct in table.drifts_pct())
+    steady = {"half_width_pct": float(np.median(widths_pct)), "drifting": drifting, "spans": len(table.sentinels)}
+    return {key: table[key].median_ms for key in rows_to_measure(space)}, steady
+
+
+def whole_networks(space: Space, profile_name: str, folder: Path, archs: list[Arch]) -> np.ndarray:
+    """Median milliseconds of each."""
+    profile = load_profile(profile_name)
+    table = LatencyTable(folder / "networks.jsonl", identity(profile, open_device(profile), space), row="network")
+    keys = [".".join(map(str, arch)) for arch in archs]
+    with progress(f"measuring {len(archs)} networks of {space.name} on {profile_name}") as report:
+        measure_rows(dict(zip(keys, map(space.ops, archs), strict=True)), profile, table, progress=report)
+    return np.array([table[key].median_ms for key in keys])
+
+
+def figures(predictor: TablePredictor, archs: list[Arch], measured_ms: np.ndarray) -> dict[str, float]:
+    """How far off the predictions are, and how often their intervals hold."""
+    predicted_ms = predictor.latency_ms(archs)
+    error_pct = 100 * (predicted_ms / measured_ms - 1)
+    low_ms, high_ms = predictor.interval_ms(archs, COVERAGE)
+    upper_ms = predictor.upper_ms(archs, COVERAGE)
+    return {
+        "networks": len(archs),
+        "median_ms": float(np.median(measured_ms)),
+        "mape_pct": float(np.abs(error_pct).mean()),
+        "max_pct": float(np.abs(error_pct).max()),
+        "within_5_pct": float((np.abs(error_pct) <= 5).mean()),
+        "within_10_pct": float((np.abs(error_pct) <= 10).mean()),
+        "bias_pct": float(error_pct.mean()),
+        "kendall_tau": kendall_tau(predicted_ms, measured_ms),
+        "covered": float(((low_ms <= measured_ms) & (measured_ms <= high_ms)).mean()),
+        "below_upper": float((measured_ms <= upper_ms).mean()),
+    }
+
+
+@contextlib.contextmanager
+def busy_neighbour(share: float) -> Iterator[None]:
+    """A process for every core that works for `share` of the time."""
+    processes = [multiprocessing.Process(target=work_and_rest, args=(share,), daemon=True) for _ in range(2)]
+    for process in processes if share else ():
+        process.start()
+    yield
+    for process in processes if share else ():
+        process.terminate()
+
+
+def work_and_rest(share: float) -> None:
+    matrix = np.random.default_rng(0).random((300, 300))
+    while True:
+        until_s = time.perf_counter() + share * SLICE_S
+        while time.perf_counter() < until_s:
+            matrix @ matrix
+        time.sleep((1 - share) * SLICE_S)
+
+
+HEADINGS = {
+    "space": "space",
+    "profile": "profile",
+    "rows": "rows",
+    "profile_s": "table, s",
+    "method": "calibrated by",
+    "mape_pct": "MAPE, %",
+    "max_pct": "worst, %",
+    "within_5_pct": "within 5 %",
+    "within_10_pct": "within 10 %",
+    "kendall_tau": "Kendall tau",
+    "bias_pct": "bias, %",
+    "covered": "90 % interval covers",
+    "below_upper": "under 90 % bound",
+    "half_width_pct": "row interval, %",
+    "drifting": "drifting spans",
+}
+
+
+def print_markdown(rows: list[dict[str, float | str]]) -> None:
+    print("|", " | ".join(HEADINGS.values()), "|")
+    print("|" + "---|" * len(HEADINGS))
+    for row in rows:
+        print("|", " | ".join(shown(row[key], key) for key in HEADINGS), "|")
+
+
+def shown(value: float | str, key: str) -> str:
+    if isinstance(value, str | int):
+        return str(value)
+    if key in ("within_5_pct", "within_10_pct", "covered", "below_upper"):
+        return f"{100 * value:.0f} %"
+    return f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()
