@@ -57,7 +57,7 @@ class Profile(BaseModel):
     name: str  # the file's stem
     device: Literal["host", "fake"]
     runtime: Literal["litert", "ort", "fake"]
-    dtype: Literal["fp32"]
+    dtype: Literal["fp32", "int8"]
     threads: Annotated[int, Field(ge=1, le=256)]
     affinity: Literal["auto", "none"] | tuple[int, ...] = "auto"  # auto: as many cores as threads, the last ones
     timing: Timing = Timing()

@@ -70,6 +70,29 @@ def export(
     return Exported(path.name, path.stat().st_size, error, agreement, len(images), accuracy)
 
 
+def export_int8(
+    runtime: str,
+    folder: Path,
+    metadata: Mapping[str, str],
+    calibration: NDArray[np.float32],
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> Exported:
+    """Quantises the exported fp32 file, and compares the two on normalised images; int8 is never exact.
+
+    calibration: (m, C, H, W) normalised training images.
+    """
+    exact = folder / f"model{RUNTIMES[runtime].suffix}"
+    path = exact.with_name(f"model.int8{RUNTIMES[runtime].suffix}")
+    RUNTIMES[runtime].quantise(exact, [image[None] for image in calibration], path)
+    RUNTIMES[runtime].write_metadata(path, dict(metadata))
+    expected, found = logits_of(exact, runtime, images), logits_of(path, runtime, images)
+    error = float(np.abs(found - expected).max() / np.abs(expected).max())
+    agreement = float((found.argmax(1) == expected.argmax(1)).mean())
+    accuracy = float((found.argmax(1) == labels).mean())
+    return Exported(path.name, path.stat().st_size, error, agreement, len(images), accuracy)
+
+
 def preprocessing(resolution: int, stored: int, mean: float, std: float) -> dict[str, object]:
     """What an app has to do to an image before the model, in order."""
     return {

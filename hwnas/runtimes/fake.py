@@ -6,6 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hwnas.errors import UserError
 from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
 from hwnas.spaces.layers import Block
@@ -33,6 +36,9 @@ class FakeRuntime:
     def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
         described = [{"layers": [_layer(x) for x in b.layers], "residual": b.residual} for b in blocks]
         write_json(path, {"input_shape": list(input_shape), "blocks": described, "metadata": {}})
+
+    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
+        write_json(out, {**read_json(path), "dtype": "int8"})
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         raise UserError(f"{path} holds no weights: the fake runtime cannot run it; choose a profile of a real runtime")

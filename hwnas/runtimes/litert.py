@@ -46,13 +46,29 @@ class LoadedLiteRT:
         interpreter.set_tensor(self.input["index"], np.zeros(self.input["shape"], self.input["dtype"]))
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.interpreter.set_tensor(self.input["index"], np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+        values = _to_stored(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), self.input)
+        self.interpreter.set_tensor(self.input["index"], values)
         self.interpreter.invoke()
-        y: NDArray[np.float32] = self.interpreter.get_tensor(self.output["index"])
+        y = _from_stored(self.interpreter.get_tensor(self.output["index"]), self.output)
         return y.transpose(0, 3, 1, 2) if y.ndim == 4 else y
 
     def invoke(self) -> None:
         self.interpreter.invoke()
+
+
+def _to_stored(x: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
+    """Real values as the tensor stores them: integers where it is quantised."""
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return x
+    limits = np.iinfo(tensor["dtype"])
+    stored: NDArray[Any] = np.clip(np.round(x / scale) + zero_point, limits.min, limits.max).astype(tensor["dtype"])
+    return stored
+
+
+def _from_stored(x: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
+    scale, zero_point = tensor["quantization"]
+    return ((x.astype(np.float32) - zero_point) * scale).astype(np.float32) if scale else x
 
 
 class LiteRT:
@@ -86,6 +102,11 @@ class LiteRT:
 
         content = build_tflite(blocks, weights, input_shape)
         write_atomically(path, lambda temporary: _write(temporary, content))
+
+    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
+        from hwnas.runtimes.quantisation import quantise_tflite
+
+        quantise_tflite(path, images, out)
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedLiteRT(path, threads)

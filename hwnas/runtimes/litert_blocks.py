@@ -22,6 +22,7 @@ FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is a
     "hswish": tfl.ActivationFunctionType.NONE,
 }
 FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
+SIGNATURE, INPUT_NAME, OUTPUT_NAME = "serving_default", "args_0", "output_0"
 SCHEMA_VERSION = 3
 ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
 TYPES = {np.dtype(np.float32): tfl.TensorType.FLOAT32, np.dtype(np.int32): tfl.TensorType.INT32}
@@ -84,12 +85,28 @@ class Graph:
     def serialise(self, output: int) -> bytes:
         """The file's content."""
         self.graph.outputs = [output]
+        self.model.signatureDefs = [_signature(self.graph.inputs[0], output)]
         for code, version in self.codes:
             entry = tfl.OperatorCodeT()
             entry.builtinCode, entry.version = code, version
             entry.deprecatedBuiltinCode = min(code, 127)
             self.model.operatorCodes.append(entry)
         return _packed(self.model, expected_bytes=1 << 20)
+
+
+def _signature(input_tensor: int, output_tensor: int) -> Any:
+    """The names by which quantisers and apps address the two, as litert-torch gives them."""
+    signature = tfl.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+    signature.inputs = [_named_tensor(INPUT_NAME, input_tensor)]
+    signature.outputs = [_named_tensor(OUTPUT_NAME, output_tensor)]
+    return signature
+
+
+def _named_tensor(name: str, index: int) -> Any:
+    entry = tfl.TensorMapT()
+    entry.name, entry.tensorIndex = name.encode(), index
+    return entry
 
 
 def _buffer(content: bytes) -> AlignedBuffer:
@@ -215,10 +232,17 @@ def _multiply(graph: Graph, x: int, factor: int) -> int:
     return graph.operator("MUL", [x, factor], graph.shape(x), tfl.MulOptionsT())
 
 
+def _own_buffer(buffer: Any, content: bytes) -> Any:
+    """A buffer that holds its data itself: quantisers put data behind the flatbuffer, which packing would lose."""
+    if buffer.offset > 1:  # 0 and 1 mean that there is none
+        return _buffer(content[buffer.offset : buffer.offset + buffer.size])
+    return buffer if buffer.data is None else _buffer(bytes(buffer.data))
+
+
 def add_metadata(content: bytes, name: str, text: str) -> bytes:
     """The same model with a named metadata buffer; one of that name is replaced."""
     model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    model.buffers = [b if b.data is None else _buffer(bytes(b.data)) for b in model.buffers]
+    model.buffers = [_own_buffer(b, content) for b in model.buffers]
     model.metadata = model.metadata or []
     entry = next((entry for entry in model.metadata if entry.name == name.encode()), None)
     if entry is None:
@@ -233,8 +257,9 @@ def add_metadata(content: bytes, name: str, text: str) -> bytes:
 def metadata_text(content: bytes, name: str) -> str:
     """The metadata buffer of that name; empty where there is none."""
     model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    buffers = [model.buffers[entry.buffer].data for entry in model.metadata or [] if entry.name == name.encode()]
-    return bytes(buffers[0]).decode() if buffers else ""
+    found = [model.buffers[entry.buffer] for entry in model.metadata or [] if entry.name == name.encode()]
+    data = _own_buffer(found[0], content).data if found else None
+    return "" if data is None else bytes(data).decode()
 
 
 def operator_names(content: bytes) -> list[str]:

@@ -84,6 +84,11 @@ class OnnxRuntime:
         content = build_onnx(blocks, weights, input_shape)
         write_atomically(path, lambda temporary: _write(temporary, content))
 
+    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
+        from hwnas.runtimes.quantisation import quantise_onnx
+
+        quantise_onnx(path, images, out)
+
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedOnnx(path, threads)
 

@@ -47,6 +47,10 @@ class Runtime(Protocol):
         """Writes the same operators that `convert` would, straight from the blocks: milliseconds. For measuring."""
         ...
 
+    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
+        """Writes an int8 file from an fp32 one; images, each (1, C, H, W), calibrate the activations."""
+        ...
+
     def load(self, path: Path, threads: int) -> LoadedModel:
         """The model, ready to run; any exception means that the file is bad."""
         ...

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from hwnas import __version__
-from hwnas.datasets import Splits
-from hwnas.devices import load_profile
+from hwnas.datasets import ImageSet, Splits
+from hwnas.devices import Profile, load_profile
 from hwnas.errors import UserError
-from hwnas.export import VerificationError, export, preprocessing, write_beside
+from hwnas.export import VerificationError, export, export_int8, preprocessing, write_beside
 from hwnas.nn import Network
 from hwnas.runtimes import RUNTIMES
 from hwnas.stages.progress import progress
@@ -22,7 +22,7 @@ from hwnas.storage import Record, read_json
 from hwnas.train import MEAN, STD, eval_images, load_checkpoint, normalise, stored_size
 
 SHIPPED = ("litert", "ort")
-CHECKED_IMAGES = 200
+CHECKED_IMAGES, CALIBRATION_IMAGES = 200, 200
 
 
 def run_stage(run: Run) -> None:
@@ -66,17 +66,33 @@ def _export_all(run: Run, network: Network, splits: Splits, folder: Path) -> dic
     described = json.dumps(preprocessing(resolution, stored_size(resolution), MEAN, STD))
     write_beside(folder, splits.classes, described)
     metadata = {"labels": json.dumps(splits.classes), "preprocessing": described, "hwnas_version": __version__}
-    picked = np.random.default_rng(run.config.seed).permutation(len(splits.test.labels))[:CHECKED_IMAGES]
-    images = torch.cat([eval_images(splits.test, resolution, i, i + 1) for i in sorted(picked)])
-    labels = np.asarray(splits.test.labels)[sorted(picked)]
-    runtimes = [*SHIPPED, *({load_profile(run.config.on).runtime} - set(SHIPPED))]
+    images, labels = _drawn(splits.test, resolution, CHECKED_IMAGES, run.config.seed)
+    profile = load_profile(run.config.on)
+    runtimes = [*SHIPPED, *({profile.runtime} - set(SHIPPED))]
     files: dict[str, Record] = {}
     with progress("exporting") as report:
         for number, runtime in enumerate(runtimes):
             report(number, len(runtimes), runtime)
-            files[runtime] = _export_one(network, runtime, folder, metadata, normalise(images).numpy(), labels)
+            files[runtime] = _export_one(network, runtime, folder, metadata, images, labels)
+        if profile.dtype == "int8":
+            calibration, _ = _drawn(splits.train, resolution, CALIBRATION_IMAGES, run.config.seed)
+            exported = export_int8(profile.runtime, folder, metadata, calibration, images, labels)
+            files[file_key(profile)] = exported.as_record()
+            say(f"{exported.path}: the same top-1 as fp32 on {exported.top1_agreement:.1%} of {exported.images} images")
         report(len(runtimes), len(runtimes), "")
     return files
+
+
+def file_key(profile: Profile) -> str:
+    """Which entry of `export.json` is the file that the profile's device runs."""
+    return profile.runtime if profile.dtype == "fp32" else f"{profile.runtime}_{profile.dtype}"
+
+
+def _drawn(images: ImageSet, resolution: int, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(count, C, H, W) normalised images drawn at random, and their labels."""
+    picked = sorted(np.random.default_rng(seed).permutation(len(images.labels))[:count])
+    drawn = torch.cat([eval_images(images, resolution, i, i + 1) for i in picked])
+    return normalise(drawn).numpy(), np.asarray(images.labels)[picked]
 
 
 def _export_one(

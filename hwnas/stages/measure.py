@@ -8,7 +8,7 @@ from typing import Any
 from hwnas.devices import Measurement, Profile, load_profile, open_device, pooled
 from hwnas.errors import UserError
 from hwnas.latency.profiler import build_model
-from hwnas.runtimes import RUNTIMES
+from hwnas.stages.export import file_key
 from hwnas.stages.networks import network_of
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import BASELINES, Run, say
@@ -29,7 +29,7 @@ def run_stage(run: Run) -> None:
     if exported["checkpoint"] != checkpoint_name(winner):
         raise UserError(f"{run.file('export')} holds another network than the winner; run `hwnas export` first")
     profile = load_profile(run.config.on)
-    path = run.file("export") / f"model{RUNTIMES[profile.runtime].suffix}"
+    path = run.file("export") / exported["files"][file_key(profile)]["path"]
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         together = measure_together({"winner": path, **_baselines(selection, profile, Path(folder))}, profile)
     measurement = together["winner"]

@@ -7,7 +7,7 @@ from hwnas.latency.profiler import build_model
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import SpaceConfig, build_space
 
-PROFILES = ["fake", "host_cpu1_litert_fp32", "host_cpu1_ort_fp32"]
+PROFILES = ["fake", *(f"host_cpu1_{runtime}_{dtype}" for runtime in ("litert", "ort") for dtype in ("fp32", "int8"))]
 QUICK = RunConfig(warmup_runs=1, runs=5, min_sample_ms=0.05)
 
 

@@ -99,6 +99,18 @@ def network_files(request, tmp_path_factory):
     return name, network, space, converted, built
 
 
+def test_quantised_they_are_equal_too(network_files, tmp_path):
+    """What int8 profiles measure is what is shipped: the same operators, the same integers."""
+    name, _, space, *files = network_files
+    images = np.random.default_rng(0).standard_normal((4, 1, *space.input_shape), dtype=np.float32)
+    converted, built = (tmp_path / f"{i}{RUNTIMES[name].suffix}" for i in range(2))
+    for exact, path in zip(files, (converted, built), strict=True):
+        RUNTIMES[name].quantise(exact, list(images), path)
+    assert executed(name, converted, tmp_path) == executed(name, built, tmp_path)
+    found = [RUNTIMES[name].load(path, 1).run(images[0]) for path in (converted, built)]
+    assert relative_error(*found) < 0.05  # integers may be rounded the other way where the floats differ by 1e-7
+
+
 def test_converted_and_built_files_compute_what_torch_computes(network_files):
     name, network, space, *files = network_files
     x = torch.randn(1, *space.input_shape)
@@ -193,3 +205,21 @@ def test_nothing_of_the_exporting_machine_is_in_the_file(network_files):
     _, _, _, converted, _ = network_files
     assert str(Path(torch.__file__).parent).encode() not in converted.read_bytes()
     assert str(Path(__file__).parents[2]).encode() not in converted.read_bytes()
+
+
+def test_metadata_can_be_added_where_a_quantiser_put_data_behind_the_flatbuffer(tmp_path):
+    from ai_edge_litert import schema_py_generated as tfl
+
+    runtime, space = RUNTIMES["litert"], build_space(SpaceConfig("proxyless_small", 32, 10))
+    arch = (5,) * len(space.decisions)
+    network = trained_like(Network(space, arch))
+    exact, path = tmp_path / "exact.tflite", tmp_path / "int8.tflite"
+    runtime.build([block(s) for s in space.ops(arch)], numpy_weights(network), space.input_shape, exact)
+    x = np.random.default_rng(0).standard_normal((1, *space.input_shape), dtype=np.float32)
+    runtime.quantise(exact, [x], path)
+    model = tfl.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    assert any(buffer.offset > 1 for buffer in model.buffers)
+    before = runtime.load(path, 1).run(x)
+    runtime.write_metadata(path, {"labels": "[]"})
+    np.testing.assert_array_equal(runtime.load(path, 1).run(x), before)
+    assert runtime.read_metadata(path) == {"labels": "[]"}
