@@ -9,11 +9,11 @@ from hwnas.devices import Profile, load_profile, open_device
 from hwnas.errors import UserError
 from hwnas.latency.profiler import identity, measure_rows
 from hwnas.latency.table import LatencyTable
-from hwnas.resources import find
+from hwnas.resources import find, shipped
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
-from hwnas.storage import Record
+from hwnas.storage import Record, write_text
 
 SUFFIX = ".jsonl"  # of a latency table
 
@@ -66,13 +66,22 @@ def own_network(run: Run, space: Space, arch: Arch) -> NetworkId:
 
 
 def operator_table(run: Run, profile: Profile) -> LatencyTable:
-    """The run's latency table: `table.jsonl`, or the one that --table names."""
-    path = run.file("table.jsonl")
-    named = run.config.table
-    if named is not None:  # one that is there, or a path to a new one
-        is_new = named.endswith(SUFFIX) and not Path(named).exists() and Path(named).parent.is_dir()
-        path = Path(named) if is_new else find("latency_tables", named, SUFFIX)
-    return LatencyTable(path, _identity(run, profile))
+    """The run's latency table: `table.jsonl`, or the one that --table names.
+
+    One that came with hwnas is copied into the run, and stays as it is.
+    """
+    own, named, wanted = run.file("table.jsonl"), run.config.table, _identity(run, profile)
+    if named is None:
+        return LatencyTable(own, wanted)
+    if named.endswith(SUFFIX) and not Path(named).exists() and Path(named).parent.is_dir():
+        return LatencyTable(Path(named), wanted)  # a new one
+    source = find("latency_tables", named, SUFFIX)
+    table = LatencyTable(source, wanted)
+    if source.parent.resolve() != shipped("latency_tables").resolve():
+        return table
+    if not own.exists():
+        write_text(own, source.read_text(encoding="utf-8"))
+    return LatencyTable(own, wanted)
 
 
 def _identity(run: Run, profile: Profile) -> dict[str, str]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import QUICK, command
@@ -14,6 +15,7 @@ from hwnas.devices import FakeDevice, Measurement
 from hwnas.stages.config import RunConfig
 from hwnas.stages.run import open_run
 
+PROFILES = Path(__file__).parents[2] / "profiles"
 PROFILE = "device: fake\nruntime: fake\ndtype: fp32\nthreads: 1\n"
 
 
@@ -90,6 +92,20 @@ def test_a_table_is_begun_where_the_path_says(hwnas, tmp_path):
     assert hwnas("profile", *QUICK, "--table", table, "--out", tmp_path / "run").returncode == 0
     assert len(table.read_text().splitlines()) > 50
     assert not (tmp_path / "run" / "table.jsonl").exists()
+
+
+def test_a_shipped_table_is_copied_and_stays_as_it_is(hwnas, fitted, tmp_path, monkeypatch):
+    shelf = tmp_path / "latency_tables"
+    shelf.mkdir()
+    rows = (fitted / "table.jsonl").read_bytes().splitlines(keepends=True)
+    (shelf / "mine.jsonl").write_bytes(b"".join(rows[:20]))
+    before = (shelf / "mine.jsonl").read_bytes()
+    for module in ("hwnas.resources", "hwnas.stages.networks"):
+        monkeypatch.setattr(f"{module}.shipped", lambda kind: tmp_path / kind)
+    done = hwnas("profile", *QUICK, "--on", PROFILES / "fake.yaml", "--table", "mine", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert (shelf / "mine.jsonl").read_bytes() == before
+    assert (tmp_path / "run" / "table.jsonl").read_bytes().startswith(before)
 
 
 def test_an_unknown_table_is_told_before_images_are_read(hwnas, tmp_path):
