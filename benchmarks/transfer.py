@@ -39,6 +39,10 @@ HELP_SPEARMAN = {  # tables 3 and 2 of the paper, by the project's README; the A
     "nasbench201": {"titan_rtx_256": 0.987, "gold_6226": 0.989, "pixel2": 0.802, "raspi4": 0.890, "fpga": 0.985},
     "fbnet": {"raspi4": 0.887, "fpga": 0.892},
 }
+WAYS = (
+    *(("source as it is", ""), ("best source", "")),
+    *((method, rows) for method in ("scaling", "transfer") for rows in ("random", "chosen")),
+)
 Latencies = Mapping[str, float]
 Method = Callable[[Latencies, Latencies], dict[str, float]]
 Figures = dict[str, float | str]
@@ -54,15 +58,15 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row) + "\n" for row in operators + networks)
     (options.out / "results.jsonl").write_text(lines)
-    print_markdown(operators, ["file", "source", "target", "k", "rows", "method", "mape_pct", "spearman", "kendall"])
-    print_markdown(networks, ["bench", "target", "rows", "method", "mape_pct", "spearman", "kendall", "help"])
+    print_markdown(operators, ["file", "source", "target", "k"])
+    print_markdown(networks, ["bench", "target", "help"])
 
 
 def between_phones(data: Path, file: str, source_name: str, target_name: str) -> Iterator[Figures]:
     """nn-Meter's blocks from one phone to another."""
     source, target = (phone_table(data / "nnmeter_mbconv_lut" / f"{file}.csv", n) for n in (source_name, target_name))
     pair: Figures = {"file": file, "source": source_name, "target": target_name}
-    yield pair | {"k": 0, "rows": "-", "method": "source as it is"} | figures(source, target)
+    yield pair | {"k": 0, "rows": "", "method": "source as it is"} | figures(source, target)
     for k in ROWS:
         for row in every_way(source, target, k, None):
             yield pair | {"k": k} | row
@@ -76,14 +80,14 @@ def phone_table(path: Path, name: str) -> dict[str, float]:
 def every_way(source: Latencies, target: Latencies, k: int, features: Features | None) -> Iterator[Figures]:
     """Chosen and random rows, one factor and the transfer; random: the mean over the seeds."""
     methods: dict[str, Method] = {"scaling": scaled, "transfer": lambda s, m: transfer(s, m, features)}
-    chosen = [choose_rows(source, k, features)]
+    chosen = choose_rows(source, k, features)
     at_random = [random.Random(seed).sample(list(source), k) for seed in range(SEEDS)]
-    for rows, choices in (("random", at_random), ("chosen", chosen)):
-        for method, predict in methods.items():
-            found = [figures(predict(source, {key: target[key] for key in c}), target) for c in choices]
-            yield {"rows": rows, "method": method} | {
-                name: float(np.mean([f[name] for f in found])) for name in found[0]
-            }
+    for method, predict in methods.items():
+        by_chance = [figures(predict(source, {key: target[key] for key in c}), target) for c in at_random]
+        by_choice = figures(predict(source, {key: target[key] for key in chosen}), target)
+        yield {"rows": "random", "method": method} | {n: float(np.mean([f[n] for f in by_chance])) for n in by_choice}
+        beaten = sum(f["mape_pct"] > by_choice["mape_pct"] for f in by_chance)
+        yield {"rows": "chosen", "method": method, "beaten": beaten} | by_choice
 
 
 def figures(predicted: Latencies, target: Latencies) -> dict[str, float]:
@@ -104,7 +108,7 @@ def between_networks(data: Path, bench: str) -> Iterator[Figures]:
     for name, published in HELP_SPEARMAN[bench].items():
         target = by_number(latency_ms[name])
         told: Figures = {"bench": bench, "target": name, "help": published}
-        found.append(told | {"rows": "-", "method": "best source"} | best_source(latency_ms, bench, target))
+        found.append(told | {"rows": "", "method": "best source"} | best_source(latency_ms, bench, target))
         found += [told | row for row in every_way(source, target, NETWORKS_MEASURED, features)]
     yield from found
     yield from means(found)
@@ -137,17 +141,23 @@ def by_number(latency_ms: np.ndarray) -> dict[str, float]:
     return dict(zip(map(str, range(len(latency_ms))), latency_ms.tolist(), strict=True))
 
 
-def print_markdown(rows: Sequence[Figures], columns: Sequence[str]) -> None:
-    print("\n|", " | ".join(columns), "|")
-    print("|" + "---|" * len(columns))
-    for row in rows:
-        print("|", " | ".join(shown(row[name], name) for name in columns), "|")
+def print_markdown(rows: Sequence[Figures], told: Sequence[str]) -> None:
+    """A line for all ways of one case: MAPE in percent / Spearman / Kendall."""
+    ways = [way for way in WAYS if way in {(row["method"], row["rows"]) for row in rows}]
+    print("\n|", " | ".join([*told, *(" ".join(way).strip() for way in ways), "random drawings beaten"]), "|")
+    print("|" + "---|" * (len(told) + len(ways) + 1))
+    for case in dict.fromkeys(tuple(row[name] for name in told) for row in rows):
+        found = {(row["method"], row["rows"]): row for row in rows if tuple(row[name] for name in told) == case}
+        cells = [cell(found[way]) if way in found else "" for way in ways]
+        print("|", " | ".join([*map(number, case), *cells, str(found.get(ways[-1], {}).get("beaten", ""))]), "|")
 
 
-def shown(value: float | str, name: str) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.2f}" if name == "mape_pct" else f"{value:.4f}" if name == "spearman" else f"{value:.3f}"
+def cell(row: Figures) -> str:
+    return f"{row['mape_pct']:.2f} / {row['spearman']:.4f} / {row['kendall']:.3f}"
+
+
+def number(value: float | str) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

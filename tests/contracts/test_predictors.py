@@ -14,7 +14,7 @@ from hwnas.spaces import SPACES, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
 
 
-@pytest.fixture(params=SPACES)
+@pytest.fixture(params=SPACES, scope="module")
 def space(request):
     return build_space(SpaceConfig(request.param, 64, 10))
 
@@ -63,7 +63,7 @@ FITS = {
 }
 
 
-@pytest.fixture(params=FITS)
+@pytest.fixture(params=FITS, scope="module")
 def predictor(request, space):
     rng = random.Random(4)
     archs = [space.sample(rng) for _ in range(30)]
