@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from hwnas.errors import UserError
+from hwnas.spaces.space import Space
+
 Floats = NDArray[np.float64]
 
 
@@ -55,3 +58,40 @@ class RelativeErrors:
         """P(measured / predicted <= factor) for each factor, (n,) -> (n,): the conformal rank, never 0 nor 1."""
         below = np.searchsorted(np.asarray(self.log_ratios), np.log(np.asarray(factors, dtype=np.float64)), "right")
         return np.asarray((below + 0.5) / (len(self.log_ratios) + 1))
+
+
+class ConformalBounds:
+    """Intervals of a predictor from its errors; a predictor inherits this and has these attributes."""
+
+    space: Space
+    errors: RelativeErrors | None
+
+    def latency_ms(self, archs: ArrayLike) -> Floats:
+        """archs: (n, decisions) -> (n,) milliseconds."""
+        raise NotImplementedError
+
+    def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[Floats, Floats]:
+        """archs: (n, decisions) -> (n,), (n,): the measured latency lies between them with probability `coverage`."""
+        low, high = self._known_errors().factors(coverage)
+        latency_ms = self.latency_ms(archs)
+        return low * latency_ms, high * latency_ms
+
+    def upper_factor(self, probability: float) -> float:
+        """measured / predicted latency is at most this with `probability`."""
+        return self._known_errors().upper_factor(probability)
+
+    def upper_ms(self, archs: ArrayLike, probability: float) -> Floats:
+        """archs: (n, decisions) -> (n,): the measured latency is at most this with `probability`."""
+        return self.upper_factor(probability) * self.latency_ms(archs)
+
+    def probability_within(self, archs: ArrayLike, budget_ms: float) -> Floats:
+        """archs: (n, decisions) -> (n,): probability that the measured latency is at most `budget_ms`."""
+        return self._known_errors().probability_within(budget_ms / self.latency_ms(archs))
+
+    def _known_errors(self) -> RelativeErrors:
+        if self.errors is None:
+            raise UserError(
+                f"the predictor of {self.space.name} was calibrated on no whole networks, so it has no intervals; "
+                "run `hwnas fit`"
+            )
+        return self.errors

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwnas.errors import UserError
 from hwnas.latency.additive import AdditiveCost, Part
 from hwnas.latency.calibration import CONSTANT, OP_TERMS, TABLE
-from hwnas.latency.intervals import RelativeErrors
+from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.spaces.layers import is_free
 from hwnas.spaces.space import Arch, OpSpec, Space
 
@@ -41,7 +41,7 @@ class Predictor(Protocol):
         ...
 
 
-class TablePredictor:
+class TablePredictor(ConformalBounds):
     """Sum over the operators, weighted as a calibration on whole networks found best."""
 
     def __init__(
@@ -60,7 +60,7 @@ class TablePredictor:
         self.weights = {TABLE: 1.0, **(weights or {})}
         self.constant_ms = self.weights.get(CONSTANT, 0.0)
         self._cost = AdditiveCost(space, self.op_latency_ms)
-        self._terms = {TABLE: AdditiveCost(space, self._table_ms)}
+        self._terms = {TABLE: AdditiveCost(space, self.table_ms)}
         self._terms |= {name: AdditiveCost(space, value) for name, value in OP_TERMS.items()}
 
     @staticmethod
@@ -70,13 +70,14 @@ class TablePredictor:
         errors = RelativeErrors.of([n["measured_ms"] for n in networks], [n["left_out_ms"] for n in networks])
         return TablePredictor(space, record["op_ms"], record["weights"], errors)
 
-    def _table_ms(self, spec: OpSpec) -> float:
+    def table_ms(self, spec: OpSpec) -> float:
+        """The row of an operator; 0 where nothing runs."""
         return 0.0 if is_free(spec) else self.op_ms[str(spec)]
 
     def op_latency_ms(self, spec: OpSpec) -> float:
         """What one operator adds to the latency of a network."""
         terms = (self.weights[name] * value(spec) for name, value in OP_TERMS.items() if name in self.weights)
-        return self.weights[TABLE] * self._table_ms(spec) + sum(terms)
+        return self.weights[TABLE] * self.table_ms(spec) + sum(terms)
 
     def terms(self, archs: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """What a calibration may weight: (n, decisions) -> {term: (n,)}."""
@@ -84,29 +85,6 @@ class TablePredictor:
 
     def latency_ms(self, archs: ArrayLike) -> NDArray[np.float64]:
         return self._cost.of(archs) + self.constant_ms
-
-    def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        low, high = self._known_errors().factors(coverage)
-        latency_ms = self.latency_ms(archs)
-        return low * latency_ms, high * latency_ms
-
-    def upper_factor(self, probability: float) -> float:
-        """measured / predicted latency is at most this with `probability`."""
-        return self._known_errors().upper_factor(probability)
-
-    def upper_ms(self, archs: ArrayLike, probability: float) -> NDArray[np.float64]:
-        return self.upper_factor(probability) * self.latency_ms(archs)
-
-    def probability_within(self, archs: ArrayLike, budget_ms: float) -> NDArray[np.float64]:
-        return self._known_errors().probability_within(budget_ms / self.latency_ms(archs))
-
-    def _known_errors(self) -> RelativeErrors:
-        if self.errors is None:
-            raise UserError(
-                f"the predictor of {self.space.name} was calibrated on no whole networks, so it has no intervals; "
-                "run `hwnas fit`"
-            )
-        return self.errors
 
     def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
         return self._cost.expected(gates) + self.constant_ms

@@ -3,10 +3,13 @@
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 Arch = tuple[int, ...]  # arch[i] is the choice made at space.decisions[i]
+ROW_KEY = re.compile(r"(?P<kind>\w+)-(?P<c>\d+)x(?P<h>\d+)x(?P<w>\d+)-(?P<out>\d+)-s(?P<s>\d+)(?P<args>(-[a-z]+\d+)*)")
+ROW_ARG = re.compile(r"-([a-z]+)(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,15 @@ class OpSpec:
         return "-".join(
             [self.kind, shape, str(self.out_channels), f"s{self.stride}"] + [f"{k}{v}" for k, v in self.args]
         )
+
+    @staticmethod
+    def parse(key: str) -> "OpSpec":
+        """The operator of a row key, of whatever kind: the inverse of `str`. ValueError where the key is none."""
+        if not (match := ROW_KEY.fullmatch(key)):
+            raise ValueError(f"{key!r} is no row key; one is ir-16x112x112-24-s2-e6-k3")
+        channels, height, width, out_channels, stride = (int(match[n]) for n in ("c", "h", "w", "out", "s"))
+        args = tuple((name, int(value)) for name, value in ROW_ARG.findall(match["args"]))
+        return OpSpec(match["kind"], (channels, height, width), out_channels, stride, args)
 
     @property
     def out_shape(self) -> tuple[int, int, int]:

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from hwnas.errors import UserError
-from hwnas.latency import RelativeErrors, TablePredictor, fastest_and_slowest
+from hwnas.latency import RelativeErrors, TablePredictor, calibrate, fastest_and_slowest
+from hwnas.latency.learned import NetworkRegressor, ResidualPredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.spaces import SPACES, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
 
 
-@pytest.fixture(params=SPACES)
+@pytest.fixture(params=SPACES, scope="module")
 def space(request):
     return build_space(SpaceConfig(request.param, 64, 10))
 
@@ -40,9 +41,47 @@ def test_every_term_of_a_calibration_is_weighted(space):
     np.testing.assert_allclose(TablePredictor(space, op_ms, weights).latency_ms(archs), wanted)
 
 
-def test_bounds_stand_around_the_prediction(space):
-    errors = RelativeErrors.of(np.linspace(0.95, 1.05, 19), np.ones(19))
-    predictor, rng = TablePredictor(space, table_of(space), errors=errors), random.Random(2)
+def true_ms(space, archs):
+    """A device on which the sum of the operators is off, at large kernels most."""
+    op_ms = table_of(space)
+    share = [sum(op_ms[str(spec)] for spec in space.ops(arch) if dict(spec.args).get("k") == 7) for arch in archs]
+    total_ms = TablePredictor(space, op_ms).latency_ms(archs)
+    noise = np.exp(0.005 * np.random.default_rng(0).standard_normal(len(archs)))
+    return noise * total_ms * np.exp(0.3 * np.array(share) / total_ms)
+
+
+def fit_table(space, archs, measured_ms):
+    plain = TablePredictor(space, table_of(space))
+    found = calibrate(plain.terms(archs), measured_ms)
+    return TablePredictor(space, plain.op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
+
+
+FITS = {
+    "table": fit_table,
+    "residual": lambda space, archs, measured_ms: ResidualPredictor.fit(space, table_of(space), archs, measured_ms),
+    "network": NetworkRegressor.fit,
+}
+
+
+@pytest.fixture(params=FITS, scope="module")
+def predictor(request, space):
+    rng = random.Random(4)
+    archs = [space.sample(rng) for _ in range(30)]
+    return FITS[request.param](space, archs, true_ms(space, archs))
+
+
+def test_unseen_networks_are_predicted(predictor, space):
+    rng = random.Random(5)
+    archs = [space.sample(rng) for _ in range(50)]
+    latency_ms, measured_ms = predictor.latency_ms(archs), true_ms(space, archs)
+    assert latency_ms.shape == (50,)
+    assert np.abs(latency_ms / measured_ms - 1).mean() < 0.1
+    low_ms, high_ms = predictor.interval_ms(archs, 0.9)
+    assert ((low_ms <= measured_ms) & (measured_ms <= high_ms)).mean() > 0.7
+
+
+def test_bounds_stand_around_the_prediction(predictor, space):
+    rng = random.Random(2)
     archs = [space.sample(rng) for _ in range(20)]
     latency_ms, (low_ms, high_ms) = predictor.latency_ms(archs), predictor.interval_ms(archs, 0.9)
     assert (low_ms < latency_ms).all()
@@ -57,10 +96,21 @@ def test_without_calibration_there_is_no_interval(space):
         TablePredictor(space, table_of(space)).interval_ms([(0,) * len(space.decisions)], 0.9)
 
 
-def test_the_expectation_over_certain_gates_is_the_prediction(space):
-    predictor, arch = TablePredictor(space, table_of(space), {"constant": 0.5}), space.sample(random.Random(3))
+def test_the_expectation_over_certain_gates_is_the_prediction(predictor, space):
+    arch = space.sample(random.Random(3))
     gates = [torch.eye(len(d.choices))[c] for d, c in zip(space.decisions, arch, strict=True)]
-    assert predictor.expected_ms(gates).item() == pytest.approx(predictor.arch_ms(arch), rel=1e-5)
+    assert predictor.expected_ms(gates).item() == pytest.approx(predictor.latency_ms([arch])[0], rel=1e-5)
+
+
+def test_the_expectation_has_a_gradient(predictor, space):
+    gates = [torch.full((len(d.choices),), 1 / len(d.choices), requires_grad=True) for d in space.decisions]
+    predictor.expected_ms(gates).backward()
+    assert all(gate.grad is not None and gate.grad.isfinite().all() and gate.grad.any() for gate in gates)
+
+
+def test_a_choice_outside_its_decision_is_refused(predictor, space):
+    with pytest.raises(ValueError, match="outside its decision"):
+        predictor.latency_ms([(99,) * len(space.decisions)])
 
 
 def test_the_extremes_bound_every_network(space):

@@ -5,11 +5,23 @@ import random
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.spaces import Decision, Slot, Space, SpaceConfig, build_space, op
+from hwnas.spaces import SPACES, Decision, OpSpec, Slot, Space, SpaceConfig, build_space, op
 
 
 def test_row_key_names_every_shape():
     assert str(op("ir", (16, 112, 112), 24, 2, k=3, e=6)) == "ir-16x112x112-24-s2-e6-k3"
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_row_key_tells_its_operator(name):
+    for spec in build_space(SpaceConfig(name, 64, 10)).all_ops():
+        assert OpSpec.parse(str(spec)) == spec
+
+
+@pytest.mark.parametrize("key", ["", "ir", "ir-16x112-24-s2", "ir-16x112x112-24-s2-e", "2.0.1.4"])
+def test_what_is_no_row_key_is_refused(key):
+    with pytest.raises(ValueError, match="no row key"):
+        OpSpec.parse(key)
 
 
 def test_a_decision_with_one_choice_is_refused():

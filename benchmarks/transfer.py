@@ -1,0 +1,164 @@
+"""Latencies of a new device from another device's and k measured ones: how far off, and in what order.
+
+python benchmarks/transfer.py --data ../shared/data --out runs/transfer
+
+Operators: nn-Meter's blocks between three phones. Networks: those of HELP (https://arxiv.org/abs/2106.08630) on devices
+that its meta-training did not see, from devices that it saw. Rows are chosen by `choose_rows`, or at random; latencies
+are transferred, or scaled by one factor. Prints tables in Markdown; every figure goes to results.jsonl under --out.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from hwnas.latency import kendall_tau
+from hwnas.latency.importers import IMPORTERS
+from hwnas.latency.transfer import Features, choose_rows, scaled, transfer
+
+PHONES = (  # two runs of nn-Meter that must not be mixed; the settings of `transfer` were fixed before v2 was read
+    ("mbconv_v3", "pixel1", "pixel4"),
+    ("mbconv_v3", "pixel1", "xiaomi11"),
+    ("mbconv_v3", "pixel4", "xiaomi11"),
+    ("mbconv_v2", "pixel1", "xiaomi11"),
+)
+ROWS = (5, 10, 20)
+NETWORKS_MEASURED = 10  # as HELP
+SEEDS = 20
+NO_TIME_MS = 0.1  # of cells without a path to the output: HELP's files hold 0 and less for some
+BENCHES = {"nasbench201": "nasbench201/nb201_latency_help.npz", "fbnet": "help_fbnet/fbnet_cifar100_latency.npz"}
+SOURCES = {  # HELP's meta-training devices, those that the data hold
+    "nasbench201": ("1080ti_1", "1080ti_256", "silver_4114", "pixel3", "essential_ph_1", "samsung_s7"),
+    "fbnet": ("1080ti_1", "1080ti_64", "silver_4114", "pixel3", "essential_ph_1", "samsung_s7"),
+}
+HELP_SPEARMAN = {  # tables 3 and 2 of the paper, by the project's README; the ASIC is not in the data
+    "nasbench201": {"titan_rtx_256": 0.987, "gold_6226": 0.989, "pixel2": 0.802, "raspi4": 0.890, "fpga": 0.985},
+    "fbnet": {"raspi4": 0.887, "fpga": 0.892},
+}
+WAYS = (
+    *(("source as it is", ""), ("best source", "")),
+    *((method, rows) for method in ("scaling", "transfer") for rows in ("random", "chosen")),
+)
+Latencies = Mapping[str, float]
+Method = Callable[[Latencies, Latencies], dict[str, float]]
+Figures = dict[str, float | str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    operators = [row for pair in PHONES for row in between_phones(options.data, *pair)]
+    networks = [row for name in BENCHES for row in between_networks(options.data, name)]
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(row) + "\n" for row in operators + networks)
+    (options.out / "results.jsonl").write_text(lines)
+    print_markdown(operators, ["file", "source", "target", "k"])
+    print_markdown(networks, ["bench", "target", "help"])
+
+
+def between_phones(data: Path, file: str, source_name: str, target_name: str) -> Iterator[Figures]:
+    """nn-Meter's blocks from one phone to another."""
+    source, target = (phone_table(data / "nnmeter_mbconv_lut" / f"{file}.csv", n) for n in (source_name, target_name))
+    pair: Figures = {"file": file, "source": source_name, "target": target_name}
+    yield pair | {"k": 0, "rows": "", "method": "source as it is"} | figures(source, target)
+    for k in ROWS:
+        for row in every_way(source, target, k, None):
+            yield pair | {"k": k} | row
+
+
+def phone_table(path: Path, name: str) -> dict[str, float]:
+    imported = IMPORTERS["nn-meter"](path, name)
+    return {row.key: row.mean_ms for row in imported.rows}
+
+
+def every_way(source: Latencies, target: Latencies, k: int, features: Features | None) -> Iterator[Figures]:
+    """Chosen and random rows, one factor and the transfer; random: the mean over the seeds."""
+    methods: dict[str, Method] = {"scaling": scaled, "transfer": lambda s, m: transfer(s, m, features)}
+    chosen = choose_rows(source, k, features)
+    at_random = [random.Random(seed).sample(list(source), k) for seed in range(SEEDS)]
+    for method, predict in methods.items():
+        by_chance = [figures(predict(source, {key: target[key] for key in c}), target) for c in at_random]
+        by_choice = figures(predict(source, {key: target[key] for key in chosen}), target)
+        yield {"rows": "random", "method": method} | {n: float(np.mean([f[n] for f in by_chance])) for n in by_choice}
+        beaten = sum(f["mape_pct"] > by_choice["mape_pct"] for f in by_chance)
+        yield {"rows": "chosen", "method": method, "beaten": beaten} | by_choice
+
+
+def figures(predicted: Latencies, target: Latencies) -> dict[str, float]:
+    """Over all rows, the measured ones among them."""
+    a, b = np.array(list(predicted.values())), np.array([target[key] for key in predicted])
+    order = {"spearman": float(stats.spearmanr(a, b).statistic), "kendall": kendall_tau(a, b)}
+    return {"mape_pct": 100 * float(np.abs(a / b - 1).mean()), **order}
+
+
+def between_networks(data: Path, bench: str) -> Iterator[Figures]:
+    """Whole networks from six devices together; last, the mean over the targets."""
+    file = np.load(data / BENCHES[bench])
+    latency_ms = dict(zip(file["device"], np.maximum(file["latency_ms"], NO_TIME_MS).T, strict=True))
+    log_ms = np.log([latency_ms[name] for name in SOURCES[bench]])  # (devices, networks)
+    source = by_number(np.exp(log_ms.mean(axis=0)))
+    features = dict(zip(source, log_ms.T.tolist(), strict=True))
+    found = []
+    for name, published in HELP_SPEARMAN[bench].items():
+        target = by_number(latency_ms[name])
+        told: Figures = {"bench": bench, "target": name, "help": published}
+        found.append(told | {"rows": "", "method": "best source"} | best_source(latency_ms, bench, target))
+        found += [told | row for row in every_way(source, target, NETWORKS_MEASURED, features)]
+    yield from found
+    yield from means(found)
+
+
+def best_source(latency_ms: Mapping[str, np.ndarray], bench: str, target: Latencies) -> dict[str, float]:
+    """The source that ranks the chosen networks most like the target, as far as these tell, by one factor."""
+    sources = {name: by_number(latency_ms[name]) for name in SOURCES[bench]}
+    log_ms = np.log([latency_ms[name] for name in SOURCES[bench]])
+    pooled = by_number(np.exp(log_ms.mean(axis=0)))
+    chosen = choose_rows(pooled, NETWORKS_MEASURED, dict(zip(pooled, log_ms.T.tolist(), strict=True)))
+    measured = {key: target[key] for key in chosen}
+    return figures(scaled(max(sources.values(), key=lambda s: agreement(s, measured)), measured), target)
+
+
+def agreement(source: Latencies, measured: Latencies) -> float:
+    found = float(np.corrcoef(np.log([source[k] for k in measured]), np.log(list(measured.values())))[0, 1])
+    return found if np.isfinite(found) else -1.0
+
+
+def means(rows: Sequence[Figures]) -> Iterator[Figures]:
+    """Over the targets, for each way."""
+    for way in dict.fromkeys((row["rows"], row["method"]) for row in rows):
+        same = [row for row in rows if (row["rows"], row["method"]) == way]
+        numbers = {n: float(np.mean([row[n] for row in same])) for n in ("mape_pct", "spearman", "kendall", "help")}
+        yield {"bench": rows[0]["bench"], "target": "mean", "rows": way[0], "method": way[1], **numbers}
+
+
+def by_number(latency_ms: np.ndarray) -> dict[str, float]:
+    return dict(zip(map(str, range(len(latency_ms))), latency_ms.tolist(), strict=True))
+
+
+def print_markdown(rows: Sequence[Figures], told: Sequence[str]) -> None:
+    """A line for all ways of one case: MAPE in percent / Spearman / Kendall."""
+    ways = [way for way in WAYS if way in {(row["method"], row["rows"]) for row in rows}]
+    print("\n|", " | ".join([*told, *(" ".join(way).strip() for way in ways), "random drawings beaten"]), "|")
+    print("|" + "---|" * (len(told) + len(ways) + 1))
+    for case in dict.fromkeys(tuple(row[name] for name in told) for row in rows):
+        found = {(row["method"], row["rows"]): row for row in rows if tuple(row[name] for name in told) == case}
+        cells = [cell(found[way]) if way in found else "" for way in ways]
+        print("|", " | ".join([*map(number, case), *cells, str(found.get(ways[-1], {}).get("beaten", ""))]), "|")
+
+
+def cell(row: Figures) -> str:
+    return f"{row['mape_pct']:.2f} / {row['spearman']:.4f} / {row['kendall']:.3f}"
+
+
+def number(value: float | str) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()

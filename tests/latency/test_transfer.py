@@ -1,0 +1,94 @@
+"""A table of a new device from another device's and a few rows."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hwnas.errors import UserError
+from hwnas.latency.transfer import choose_rows, scaled, transfer
+from hwnas.spaces import OpSpec, SpaceConfig, build_space
+from hwnas.spaces.layers import is_free
+from hwnas.spaces.macs import op_macs
+
+
+@pytest.fixture(scope="module")
+def devices():
+    """One device, and another that is slower, more so at large kernels and many channels."""
+    specs = [s for s in build_space(SpaceConfig("proxyless_small", 64, 10)).all_ops() if not is_free(s)]
+    source = {str(s): 0.01 + op_macs(s) / 1e7 for s in specs}
+    return source, {key: slower(OpSpec.parse(key)) * ms for key, ms in source.items()}
+
+
+def slower(spec):
+    return 2 * (1 + 0.04 * dict(spec.args).get("k", 1)) * spec.in_shape[0] ** 0.1
+
+
+def mape_pct(predicted, true):
+    return 100 * np.mean([abs(predicted[key] / ms - 1) for key, ms in true.items()])
+
+
+def test_a_smooth_difference_is_found_and_scaling_alone_does_not(devices):
+    source, target = devices
+    measured = {key: target[key] for key in choose_rows(source, 10)}
+    assert mape_pct(transfer(source, measured), target) < 0.6 * mape_pct(scaled(source, measured), target)
+
+
+def test_more_rows_come_closer(devices):
+    source, target = devices
+    errors = [
+        mape_pct(transfer(source, {key: target[key] for key in choose_rows(source, k)}), target) for k in (1, 5, 20)
+    ]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_device_that_is_slower_by_one_factor_is_met_by_one_row(devices):
+    source, _ = devices
+    (key,) = choose_rows(source, 1)
+    found = transfer(source, {key: 3 * source[key]})
+    np.testing.assert_allclose([found[key] / ms for key, ms in source.items()], 3, rtol=0.02)
+
+
+def test_measured_rows_keep_their_value_and_none_is_missing(devices):
+    source, target = devices
+    measured = {key: 1.01 * target[key] for key in choose_rows(source, 5)}
+    found = transfer(source, measured)
+    assert list(found) == list(source)
+    assert {key: found[key] for key in measured} == measured
+
+
+def test_the_choice_is_distinct_and_a_prefix_of_a_longer_one(devices):
+    source, _ = devices
+    chosen = choose_rows(source, len(source))
+    assert sorted(chosen) == sorted(source)
+    assert chosen[:7] == choose_rows(source, 7)
+
+
+def test_networks_need_their_features():
+    source = {f"{i}.0": 1.0 + i for i in range(3000)}
+    with pytest.raises(UserError, match=r"no row key.*give the features"):
+        choose_rows(source, 3)
+    features = {key: [math.log(ms)] for key, ms in source.items()}
+    measured = {key: source[key] ** 1.2 for key in choose_rows(source, 8, features)}
+    true = {key: ms**1.2 for key, ms in source.items()}
+    assert mape_pct(transfer(source, measured, features), true) < 0.2 * mape_pct(scaled(source, measured), true)
+
+
+@pytest.mark.parametrize(
+    ("source", "measured", "message"),
+    [
+        ({}, {}, "the source latencies are empty"),
+        ({"ir-8x8x8-8-s1": 0.0}, {"ir-8x8x8-8-s1": 1.0}, "has 0.0 ms; allowed is above 0"),
+        ({"ir-8x8x8-8-s1": 1.0}, {"ir-8x8x8-8-s1": math.nan}, "of the measured latencies has nan ms"),
+        ({"ir-8x8x8-8-s1": 1.0}, {}, "at least one has to be measured, and none came"),
+        ({"ir-8x8x8-8-s1": 1.0}, {"ir-9x8x8-8-s1": 1.0}, "measured rows that it lacks came, ir-9x8x8-8-s1 first"),
+    ],
+)
+def test_mistakes_say_what_came(source, measured, message):
+    with pytest.raises(UserError, match=message):
+        transfer(source, measured)
+
+
+def test_no_more_rows_than_there_are():
+    with pytest.raises(UserError, match="allowed is 1 to 1"):
+        choose_rows({"ir-8x8x8-8-s1": 1.0}, 2)
