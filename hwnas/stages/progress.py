@@ -1,30 +1,36 @@
 """Progress with an estimate of the time left, on stderr."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+QUIET_S = 30.0  # without a line, where there is no terminal
 Report = Callable[[int, int, str], None]  # (done, total, what)
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
-    """A bar where there is a terminal; elsewhere a line for every tenth part."""
+    """A bar where there is a terminal; elsewhere a line for every tenth part, and at least every half minute.
+
+    The total may grow: a row that does not settle is measured in further rounds.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"))
     with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None, what="")
-        printed = -1
+        printed, printed_s = -1, time.monotonic()
 
         def report(done: int, total: int, what: str = "") -> None:
-            nonlocal printed
+            nonlocal printed, printed_s
             bar.update(task, completed=done, total=total, what=what)
             tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and tenth > printed:
-                printed = tenth
+            is_due = tenth > printed or time.monotonic() - printed_s > QUIET_S
+            if not console.is_terminal and is_due:
+                printed, printed_s = tenth, time.monotonic()
                 left_s = bar.tasks[0].time_remaining
                 left = f", about {left_s:.0f} s left" if left_s and done < total else ""
                 console.print(f"{title}: {done} of {total}{left} {what}", highlight=False, soft_wrap=True)

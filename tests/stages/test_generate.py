@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import onnxruntime
 import pytest
-from conftest import QUICK, command
+from quick import QUICK, command
 
 from hwnas.devices.fake import FakeDevice
 from hwnas.runtimes import RUNTIMES

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, command
+from quick import QUICK, command
 
 from hwnas.devices import FakeDevice, Measurement
 from hwnas.stages.config import RunConfig
