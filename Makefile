@@ -12,8 +12,9 @@ demo: $(VENV)/.installed
 	$(BIN)/hwnas generate $(DEMO_OPTIONS) --out $(DEMO_RUN)
 	@echo "Open $(DEMO_RUN)/report.html; the model files are in $(DEMO_RUN)/export."
 
+# Two files of tests at a time; one thread each, as torch's threads would wait for each other.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

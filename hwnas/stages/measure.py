@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices import Measurement, Profile, load_profile, open_device, pooled
+from hwnas.devices import Measurement, Profile, load_profile
 from hwnas.errors import UserError
 from hwnas.latency.profiler import build_model
 from hwnas.stages.export import file_key
-from hwnas.stages.networks import network_of
+from hwnas.stages.networks import measure_together, network_of
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import BASELINES, Run, say
 from hwnas.stages.select import TOLERANCE, TOLERANCE_PCT
@@ -61,23 +61,6 @@ def verdict(median_ms: float, budget_ms: float) -> str:
         return f"within the budget of {budget_ms:.4g} ms"
     near = f"less than {TOLERANCE_PCT} % " if median_ms <= TOLERANCE * budget_ms else ""
     return f"{near}over the budget of {budget_ms:.4g} ms"
-
-
-def measure_together(files: Mapping[str, Path], profile: Profile) -> dict[str, Measurement]:
-    """All rounds of the profile's protocol, the files in turn, so that a drifting machine is no file's advantage.
-
-    UserError where a file does not run.
-    """
-    rounds: dict[str, list[Measurement]] = {label: [] for label in files}
-    with open_device(profile).session() as session:
-        for _ in range(profile.timing.rounds):
-            for label, path in files.items():
-                rounds[label].append(session.measure(path, profile.timing.run_config()))
-    measured = {label: pooled(found) for label, found in rounds.items()}
-    for label, measurement in measured.items():
-        if measurement.error:
-            raise UserError(f"{files[label]} could not be measured on {profile.name}: {measurement.error}")
-    return measured
 
 
 def _baselines(selection: Record, profile: Profile, folder: Path) -> dict[str, Path]:

@@ -1,13 +1,14 @@
 """Whole networks in a run: which they are, how they are described, and their measured latency."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices import Profile, load_profile, open_device
+from hwnas.devices import Measurement, Profile, load_profile, open_device, pooled
 from hwnas.errors import UserError
-from hwnas.latency.profiler import identity, measure_rows
+from hwnas.latency.profiler import build_model, identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
@@ -101,3 +102,30 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
             f"{table.errors.get(failed[0], 'interrupted')}; run the same command again to retry them"
         )
     return [table[network.key].median_ms for network in networks]
+
+
+def measure_together(files: Mapping[str, Path], profile: Profile) -> dict[str, Measurement]:
+    """All rounds of the profile's protocol, the files in turn, so that a drifting machine is no file's advantage.
+
+    UserError where a file does not run.
+    """
+    rounds: dict[str, list[Measurement]] = {label: [] for label in files}
+    with open_device(profile).session() as session:
+        for _ in range(profile.timing.rounds):
+            for label, path in files.items():
+                rounds[label].append(session.measure(path, profile.timing.run_config()))
+    measured = {label: pooled(found) for label, found in rounds.items()}
+    for label, measurement in measured.items():
+        if measurement.error:
+            raise UserError(f"{files[label]} could not be measured on {profile.name}: {measurement.error}")
+    return measured
+
+
+def measured_in_turn_ms(profile: Profile, networks: Sequence[NetworkId]) -> list[float]:
+    """Median latency of each, in one sweep: what is compared must not be measured at different times."""
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        files = {
+            n.key: build_model(n.space.ops(n.arch), profile, Path(folder), f"model{i}") for i, n in enumerate(networks)
+        }
+        found = measure_together(files, profile)
+    return [found[network.key].median_ms for network in networks]

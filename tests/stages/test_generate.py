@@ -102,7 +102,8 @@ def test_the_baseline_is_the_measured_width_nearest_to_the_winner(undisturbed):
         r for r in Journal(undisturbed / "networks.jsonl").records if r.get("network", "").startswith("mobilenet_v2")
     ]
     widths_ms = [statistics.median(r["times_ms"]) for r in rows]
-    assert abs(baseline_ms - winner_ms) == pytest.approx(min(abs(ms - winner_ms) for ms in widths_ms), rel=0.01)
+    nearest_ms = min(abs(ms - winner_ms) for ms in widths_ms)  # of those that the bisection measured
+    assert abs(baseline_ms - winner_ms) <= 1.01 * nearest_ms
     assert winner_ms <= 1.03 * read_json(undisturbed / "feasible.json")["budget_ms"]
 
 
