@@ -19,7 +19,7 @@ import numpy as np
 from hwnas.devices import load_profile, open_device
 from hwnas.latency import RelativeErrors, TablePredictor, calibrate, kendall_tau
 from hwnas.latency.profiler import identity, measure_rows, profile_space, rows_to_measure
-from hwnas.latency.table import LatencyTable
+from hwnas.latency.table import LatencyTable, Steadiness
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
 from hwnas.stages.fit import spread_over_latency
 from hwnas.stages.progress import progress
@@ -54,35 +54,41 @@ def one(options: argparse.Namespace, space_name: str, profile_name: str) -> dict
     space = build_space(SpaceConfig(space_name, options.resolution, 1000))
     folder = options.out / f"{space_name}-{options.resolution}-{profile_name}"
     start_s = time.perf_counter()
-    op_ms, settled = profiled(space, profile_name, folder)
+    op_ms, steadiness = profiled(space, profile_name, folder)
     profile_s = time.perf_counter() - start_s
     plain = TablePredictor(space, op_ms)
     calibrating = spread_over_latency(plain, options.calibration_networks, seed=0)
     rng = random.Random("held out")
     held_out = [space.sample(rng) for _ in range(options.networks)]
     measured = whole_networks(space, profile_name, folder, [*calibrating, *held_out])
-    calibration = calibrate(plain.terms(calibrating), measured[: len(calibrating)])
-    errors = RelativeErrors.of(measured[: len(calibrating)], calibration.left_out_ms)
-    predictor = TablePredictor(space, op_ms, calibration.weights, errors)
-    found = {"space": space_name, "profile": profile_name, "rows": len(op_ms), "profile_s": profile_s}
+    predictor = calibrated(space, op_ms, calibrating, measured[: len(calibrating)])
     return {
-        **found,
-        **settled,
-        "method": calibration.method,
+        "space": space_name,
+        "profile": profile_name,
+        "rows": len(op_ms),
+        "profile_s": profile_s,
+        "method": " + ".join(predictor.weights),
         **figures(predictor, held_out, measured[-len(held_out) :]),
+        "half_width_pct": steadiness.median_half_width_pct,
+        "drifting": steadiness.drifting_spans,
+        "steadiness": str(steadiness),
     }
 
 
-def profiled(space: Space, profile_name: str, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+def calibrated(space: Space, op_ms: dict[str, float], archs: list[Arch], measured_ms: np.ndarray) -> TablePredictor:
+    """The table sum, calibrated on networks, with the intervals that they give."""
+    found = calibrate(TablePredictor(space, op_ms).terms(archs), measured_ms)
+    return TablePredictor(space, op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
+
+
+def profiled(space: Space, profile_name: str, folder: Path) -> tuple[dict[str, float], Steadiness]:
     """(latency by row, how steady the sweep was)."""
     profile = load_profile(profile_name)
     table = LatencyTable(folder / "table.jsonl", identity(profile, open_device(profile), space))
     with progress(f"profiling {space.name} on {profile_name}") as report:
         profile_space(space, profile, table, progress=report)
-    widths_pct = [table.half_width_pct(key, profile.timing.max_rounds) for key in table]
-    drifting = sum(pct > profile.timing.drift_pct for pct in table.drifts_pct())
-    steady = {"half_width_pct": float(np.median(widths_pct)), "drifting": drifting, "spans": len(table.sentinels)}
-    return {key: table[key].median_ms for key in rows_to_measure(space)}, steady
+    keys = rows_to_measure(space)
+    return {key: table[key].median_ms for key in keys}, table.steadiness(keys, profile.timing.drift_pct)
 
 
 def whole_networks(space: Space, profile_name: str, folder: Path, archs: list[Arch]) -> np.ndarray:
@@ -112,6 +118,7 @@ def figures(predictor: TablePredictor, archs: list[Arch], measured_ms: np.ndarra
         "kendall_tau": kendall_tau(predicted_ms, measured_ms),
         "covered": float(((low_ms <= measured_ms) & (measured_ms <= high_ms)).mean()),
         "below_upper": float((measured_ms <= upper_ms).mean()),
+        "half_interval_pct": 50 * float(((high_ms - low_ms) / predicted_ms).mean()),
     }
 
 

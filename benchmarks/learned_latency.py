@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from latency_accuracy import calibrated, figures
 
-from hwnas.latency import RelativeErrors, TablePredictor, calibrate, kendall_tau
 from hwnas.latency.learned import NO_CORRECTION, NetworkRegressor, ResidualPredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
@@ -21,7 +21,6 @@ from hwnas.spaces import Arch, Space, SpaceConfig, build_space
 
 TRAINED_ON = (20, 40)
 SPLITS = 10
-COVERAGE = 0.9
 NUM_CLASSES = 1000
 Fit = Callable[[Space, dict[str, float], list[Arch], np.ndarray], object]
 
@@ -36,11 +35,6 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     print_markdown(rows)
-
-
-def calibrated(space: Space, op_ms: dict[str, float], archs: list[Arch], measured_ms: np.ndarray) -> TablePredictor:
-    found = calibrate(TablePredictor(space, op_ms).terms(archs), measured_ms)
-    return TablePredictor(space, op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
 
 
 FITS: dict[str, Fit] = {
@@ -68,24 +62,12 @@ def of_folder(folder: Path) -> Iterator[dict[str, float | str]]:
                 yield told | found | {"corrected": float(getattr(predictor, "correction", None) != NO_CORRECTION)}
 
 
-def figures(predictor: TablePredictor, archs: list[Arch], measured_ms: np.ndarray) -> dict[str, float]:
-    predicted_ms, (low_ms, high_ms) = predictor.latency_ms(archs), predictor.interval_ms(archs, COVERAGE)
-    error_pct = 100 * np.abs(predicted_ms / measured_ms - 1)
-    return {
-        "mape_pct": float(error_pct.mean()),
-        "max_pct": float(error_pct.max()),
-        "kendall": kendall_tau(predicted_ms, measured_ms),
-        "covered_pct": 100 * float(((low_ms <= measured_ms) & (measured_ms <= high_ms)).mean()),
-        "width_pct": 50 * float(((high_ms - low_ms) / predicted_ms).mean()),
-    }
-
-
 HEADINGS = {
     "mape_pct": "MAPE, %",
     "max_pct": "worst, %",
-    "kendall": "Kendall tau",
-    "covered_pct": "90 % interval covers, %",
-    "width_pct": "half of it, %",
+    "kendall_tau": "Kendall tau",
+    "covered": "90 % interval covers",
+    "half_interval_pct": "half of it, %",
 }
 
 
@@ -95,7 +77,7 @@ def print_markdown(rows: list[dict[str, float | str]]) -> None:
     print("|" + "---|" * (len(HEADINGS) + 4))
     for way in dict.fromkeys((row["networks"], row["trained_on"], row["predictor"]) for row in rows):
         same = [row for row in rows if (row["networks"], row["trained_on"], row["predictor"]) == way]
-        shown = [f"{np.mean([row[name] for row in same]):.{3 if name == 'kendall' else 2}f}" for name in HEADINGS]
+        shown = [f"{np.mean([row[name] for row in same]):.{3 if name == 'kendall_tau' else 2}f}" for name in HEADINGS]
         splits = f"{sum(row['corrected'] for row in same):.0f}" if way[2] == "ResidualPredictor" else "-"
         print("|", " | ".join([*map(str, way), *shown, splits]), "|")
 

@@ -59,15 +59,28 @@ def export(
     with torch.no_grad():
         expected = np.concatenate([module(torch.from_numpy(x)).numpy() for x in np.array_split(images, 8) if len(x)])
     found = logits_of(path, runtime, images)
-    error = float(np.abs(found - expected).max() / np.abs(expected).max())
-    agreement = float((found.argmax(1) == expected.argmax(1)).mean())
-    if not error <= MAX_RELATIVE_ERROR or agreement < 1:
+    exported = _compared(path, found, expected, labels)
+    if not exported.max_relative_error <= MAX_RELATIVE_ERROR or exported.top1_agreement < 1:
         raise VerificationError(
-            f"the {runtime} file differs from the trained network: logits by {error:.2g} relative (allowed "
-            f"{MAX_RELATIVE_ERROR:g}), the same top-1 on {agreement:.2%} of {len(images)} images"
+            f"the {runtime} file differs from the trained network: logits by {exported.max_relative_error:.2g} "
+            f"relative (allowed {MAX_RELATIVE_ERROR:g}), the same top-1 on {exported.top1_agreement:.2%} of "
+            f"{len(images)} images"
         )
-    accuracy = float((found.argmax(1) == labels).mean())
-    return Exported(path.name, path.stat().st_size, error, agreement, len(images), accuracy)
+    return exported
+
+
+def _compared(
+    path: Path, found: NDArray[np.float32], expected: NDArray[np.float32], labels: NDArray[np.int64]
+) -> Exported:
+    """A file by its logits and those that are right, (n, classes) each."""
+    return Exported(
+        path.name,
+        path.stat().st_size,
+        max_relative_error=float(np.abs(found - expected).max() / np.abs(expected).max()),
+        top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
+        images=len(labels),
+        test_accuracy=float((found.argmax(1) == labels).mean()),
+    )
 
 
 def export_int8(
@@ -86,11 +99,7 @@ def export_int8(
     path = exact.with_name(f"model.int8{RUNTIMES[runtime].suffix}")
     RUNTIMES[runtime].quantise(exact, [image[None] for image in calibration], path)
     RUNTIMES[runtime].write_metadata(path, dict(metadata))
-    expected, found = logits_of(exact, runtime, images), logits_of(path, runtime, images)
-    error = float(np.abs(found - expected).max() / np.abs(expected).max())
-    agreement = float((found.argmax(1) == expected.argmax(1)).mean())
-    accuracy = float((found.argmax(1) == labels).mean())
-    return Exported(path.name, path.stat().st_size, error, agreement, len(images), accuracy)
+    return _compared(path, logits_of(path, runtime, images), logits_of(exact, runtime, images), labels)
 
 
 def preprocessing(resolution: int, stored: int, mean: float, std: float) -> dict[str, object]:

@@ -60,8 +60,6 @@ class TablePredictor(ConformalBounds):
         self.weights = {TABLE: 1.0, **(weights or {})}
         self.constant_ms = self.weights.get(CONSTANT, 0.0)
         self._cost = AdditiveCost(space, self.op_latency_ms)
-        self._terms = {TABLE: AdditiveCost(space, self.table_ms)}
-        self._terms |= {name: AdditiveCost(space, value) for name, value in OP_TERMS.items()}
 
     @staticmethod
     def from_record(space: Space, record: Mapping[str, Any]) -> "TablePredictor":
@@ -81,7 +79,8 @@ class TablePredictor(ConformalBounds):
 
     def terms(self, archs: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """What a calibration may weight: (n, decisions) -> {term: (n,)}."""
-        return {name: cost.of(archs) for name, cost in self._terms.items()}
+        values = {TABLE: self.table_ms, **OP_TERMS}
+        return {name: AdditiveCost(self.space, value).of(archs) for name, value in values.items()}
 
     def latency_ms(self, archs: ArrayLike) -> NDArray[np.float64]:
         return self._cost.of(archs) + self.constant_ms

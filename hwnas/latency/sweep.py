@@ -101,7 +101,7 @@ class Sweep:
 
     def _quarantine(self) -> None:
         for key in sorted(set(self.keys) - self.failed):
-            width_pct = self.table.half_width_pct(key, self.timing.max_rounds)
+            width_pct = self.table.half_width_pct(key)
             if width_pct > self.timing.quarantine_pct:
                 reason = f"did not settle: +-{width_pct:.0f} % after {len(self.table.rounds(key))} rounds"
                 self.table.quarantine(key, reason)

@@ -155,10 +155,10 @@ class LatencyTable(Mapping[str, Measurement]):
     def is_settled(self, key: str, settle_pct: float, max_rounds: int) -> bool:
         """Whether a row needs no further round: its interval is narrow, or it had as many as are allowed."""
         rounds = sum(not m.error for m in self.rounds(key).values())
-        return rounds >= max_rounds or self.half_width_pct(key, max_rounds) <= settle_pct
+        return rounds >= max_rounds or self.half_width_pct(key) <= settle_pct
 
-    def half_width_pct(self, key: str, rounds: int) -> float:
-        """Half of the 95 % confidence interval of the mean of the first `rounds` rounds' medians, relative.
+    def half_width_pct(self, key: str, rounds: float = math.inf) -> float:
+        """Half of the 95 % confidence interval of the mean of round medians, relative; of the first `rounds` only.
 
         Rounds, not runs: what disturbs one run disturbs its neighbours too. Infinite below two rounds.
         """
@@ -174,8 +174,7 @@ class LatencyTable(Mapping[str, Measurement]):
 
     def steadiness(self, keys: Iterable[str], drift_pct: float) -> "Steadiness":
         """How quiet the device was while these rows were measured."""
-        rounds = max((1 + max(self.rounds(key), default=0) for key in self), default=0)
-        widths_pct = sorted(self.half_width_pct(key, rounds) for key in keys)
+        widths_pct = sorted(map(self.half_width_pct, keys))
         drifts_pct = [pct for pct in self.drifts_pct() if pct > drift_pct]
         return Steadiness(
             statistics.median(widths_pct),

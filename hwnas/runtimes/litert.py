@@ -14,7 +14,7 @@ from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
 from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
 from hwnas.spaces.layers import Block
-from hwnas.storage import write_atomically
+from hwnas.storage import write_atomically, write_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,7 +101,7 @@ class LiteRT:
         from hwnas.runtimes.litert_blocks import build_tflite  # needs the schema that only ai-edge-litert ships
 
         content = build_tflite(blocks, weights, input_shape)
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
 
     def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
         from hwnas.runtimes.quantisation import quantise_tflite
@@ -115,13 +115,9 @@ class LiteRT:
         from hwnas.runtimes.litert_blocks import add_metadata
 
         content = add_metadata(path.read_bytes(), METADATA_NAME, json.dumps(metadata))
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
 
     def read_metadata(self, path: Path) -> dict[str, str]:
         from hwnas.runtimes.litert_blocks import metadata_text
 
         return dict(json.loads(metadata_text(path.read_bytes(), METADATA_NAME) or "{}"))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

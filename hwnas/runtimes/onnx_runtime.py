@@ -12,7 +12,7 @@ from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
 from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
 from hwnas.spaces.layers import Block
-from hwnas.storage import write_atomically
+from hwnas.storage import write_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,13 +76,13 @@ class OnnxRuntime:
         for node in model.graph.node:
             del node.metadata_props[:]  # stack traces with the paths of the exporting machine
         content = model.SerializeToString()
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
 
     def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
         from hwnas.runtimes.onnx_blocks import build_onnx
 
         content = build_onnx(blocks, weights, input_shape)
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
 
     def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
         from hwnas.runtimes.quantisation import quantise_onnx
@@ -96,13 +96,9 @@ class OnnxRuntime:
         from hwnas.runtimes.onnx_blocks import with_metadata
 
         content = with_metadata(path.read_bytes(), metadata)
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
 
     def read_metadata(self, path: Path) -> dict[str, str]:
         from hwnas.runtimes.onnx_blocks import metadata_of
 
         return metadata_of(path.read_bytes())
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.runtimes.quiet import quiet
-from hwnas.storage import write_atomically
+from hwnas.storage import write_atomically, write_bytes
 
 Images = Sequence[NDArray[np.float32]]  # each (1, C, H, W), normalised
 
@@ -26,7 +26,7 @@ def quantise_tflite(path: Path, images: Images, out: Path) -> None:
         calibrated = maker.calibrate({SIGNATURE: samples}, num_threads=1)
         result = maker.quantize(calibrated, enable_progress_bar=False, enable_progress_report=False)
     content = bytes(result.quantized_model)
-    write_atomically(out, lambda temporary: _write(temporary, content))
+    write_bytes(out, content)
 
 
 def quantise_onnx(path: Path, images: Images, out: Path) -> None:
@@ -66,7 +66,3 @@ def _reader(images: Images) -> Any:
             return None if image is None else {INPUT: image}
 
     return Reader()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -1,7 +1,7 @@
 """The options of a run: their defaults, what is allowed, and until when they may change. No torch here."""
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -109,6 +109,3 @@ def defaults() -> dict[str, str]:
     shown = {name: "none" if value is None else str(value) for name, value in asdict(RunConfig()).items()}
     rates = ", ".join(f"{rate} with {name}" for name, rate in DEFAULT_LR.items())
     return shown | {"lr": rates, "supernet_lr": rates, "skip_broken": "no"}
-
-
-FIELDS = tuple(f.name for f in fields(RunConfig))

@@ -1,15 +1,12 @@
 """measure: the exported model on the profile's device, against the budget."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hwnas.devices import Measurement, Profile, load_profile
 from hwnas.errors import UserError
-from hwnas.latency.profiler import build_model
 from hwnas.stages.export import file_key
-from hwnas.stages.networks import measure_together, network_of
+from hwnas.stages.networks import NetworkId, measure_together, network_of
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import BASELINES, Run, say
 from hwnas.stages.select import TOLERANCE, TOLERANCE_PCT
@@ -30,8 +27,7 @@ def run_stage(run: Run) -> None:
         raise UserError(f"{run.file('export')} holds another network than the winner; run `hwnas export` first")
     profile = load_profile(run.config.on)
     path = run.file("export") / exported["files"][file_key(profile)]["path"]
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        together = measure_together({"winner": path, **_baselines(selection, profile, Path(folder))}, profile)
+    together = measure_together({"winner": path}, profile, _baselines(selection))
     measurement = together["winner"]
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}
     attempts: list[Record] = before.get("attempts", [])
@@ -63,11 +59,10 @@ def verdict(median_ms: float, budget_ms: float) -> str:
     return f"{near}over the budget of {budget_ms:.4g} ms"
 
 
-def _baselines(selection: Record, profile: Profile, folder: Path) -> dict[str, Path]:
-    """A file of each other selected network, by its label."""
+def _baselines(selection: Record) -> dict[str, NetworkId]:
+    """The selected networks other than the winner, by label."""
     networks = {label: network_of(selection[label]) for label in BASELINES}
-    others = {label: network for label, network in networks.items() if network != network_of(selection["winner"])}
-    return {label: build_model(n.space.ops(n.arch), profile, folder, label) for label, n in others.items()}
+    return {label: network for label, network in networks.items() if network != network_of(selection["winner"])}
 
 
 def _record(

@@ -104,28 +104,31 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
     return [table[network.key].median_ms for network in networks]
 
 
-def measure_together(files: Mapping[str, Path], profile: Profile) -> dict[str, Measurement]:
-    """All rounds of the profile's protocol, the files in turn, so that a drifting machine is no file's advantage.
+def measure_together(
+    files: Mapping[str, Path], profile: Profile, networks: Mapping[str, NetworkId]
+) -> dict[str, Measurement]:
+    """All rounds of the profile's protocol, in turn, so that a drifting machine is no one's advantage.
 
-    UserError where a file does not run.
+    Files as they are, networks with random weights; both by label. UserError where one does not run.
     """
-    rounds: dict[str, list[Measurement]] = {label: [] for label in files}
-    with open_device(profile).session() as session:
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, open_device(profile).session() as session:
+        built = {
+            label: build_model(network.space.ops(network.arch), profile, Path(folder), f"model{number}")
+            for number, (label, network) in enumerate(networks.items())
+        }
+        paths = {**files, **built}
+        rounds: dict[str, list[Measurement]] = {label: [] for label in paths}
         for _ in range(profile.timing.rounds):
-            for label, path in files.items():
+            for label, path in paths.items():
                 rounds[label].append(session.measure(path, profile.timing.run_config()))
     measured = {label: pooled(found) for label, found in rounds.items()}
     for label, measurement in measured.items():
         if measurement.error:
-            raise UserError(f"{files[label]} could not be measured on {profile.name}: {measurement.error}")
+            raise UserError(f"{paths[label]} could not be measured on {profile.name}: {measurement.error}")
     return measured
 
 
 def measured_in_turn_ms(profile: Profile, networks: Sequence[NetworkId]) -> list[float]:
     """Median latency of each, in one sweep: what is compared must not be measured at different times."""
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
-        files = {
-            n.key: build_model(n.space.ops(n.arch), profile, Path(folder), f"model{i}") for i, n in enumerate(networks)
-        }
-        found = measure_together(files, profile)
+    found = measure_together({}, profile, {network.key: network for network in networks})
     return [found[network.key].median_ms for network in networks]

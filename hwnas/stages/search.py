@@ -26,9 +26,10 @@ def run_stage(run: Run) -> None:
     """Writes `supernet.pt`, `trials.jsonl` and `front.json`."""
     splits, space = run.splits(), run.space
     budget = Budget(space, load_predictor(run, space).arch_ms, load_limit_ms(run))
+    trials = run.journal("trials.jsonl")
+    check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
     compute = load_compute(run, space)
     accuracy = trained_supernet(run, space, splits, compute)
-    trials = run.journal("trials.jsonl")
     count = run.config.population * run.config.generations
     evolution = Evolution(budget, run.config.seed, EvolutionConfig(run.config.population, _parents(run)))
     for name, strategy in (("random", RandomSearch(budget, run.config.seed + 1)), ("evolution", evolution)):
@@ -78,7 +79,6 @@ def trained_supernet(run: Run, space: Space, splits: Splits, compute: Compute) -
 def _search(
     name: str, strategy: Strategy, budget: Budget, accuracy: Callable[[Arch], float], journal: Journal, count: int
 ) -> None:
-    check_trials(journal, budget)
     done = [trial_of(r) for r in journal.records if r["strategy"] == name]
     known = {tuple(r["arch"]): r["accuracy"] for r in journal.records}
 
@@ -128,7 +128,6 @@ def trial_of(record: Record) -> Trial:
 
 def write_front(run: Run, trials: Journal) -> None:
     """The Pareto front of all trials, and that of random search alone."""
-
     random_trials = [r for r in trials.records if r["strategy"] == "random"]
     front, random_front = (pareto_front(records, _scores) for records in (trials.records, random_trials))
     run.write("front.json", {"front": front, "random_front": random_front})

@@ -28,14 +28,19 @@ def run_stage(run: Run) -> None:
     front, budget_ms, space = run.needs("front.json", "search"), load_budget_ms(run), run.space
     attempts: list[Record] = []
     rejected = rejected_archs(run)
-    winner = _first_within(run, space, front["front"], "winner", budget_ms, attempts)
+
+    def candidates(trials: list[Record]) -> list[Record]:
+        left = [t for t in trials if tuple(t["arch"]) not in rejected]
+        return left[: max(0, run.config.attempts - len(rejected))]
+
+    winner = _first_within(run, space, candidates(front["front"]), "winner", budget_ms, attempts)
     if winner is None:
         raise UserError(
             f"none of the {len(attempts) + len(rejected)} best candidates keeps the budget of {budget_ms:.4g} ms "
             f"within {TOLERANCE_PCT} % when measured; give more --attempts, or measure anew on a quiet machine: delete "
             f"{run.file('networks.jsonl')} and run `hwnas fit` and `hwnas select`"
         )
-    random_best = _first_within(run, space, front["random_front"], "random", budget_ms, [])
+    random_best = _first_within(run, space, candidates(front["random_front"]), "random", budget_ms, [])
     if random_best is None:
         say("none of the best random candidates keeps the budget when measured: the most accurate is compared anyway")
         random_best = _measured(run, space, front["random_front"][0], "random")
@@ -51,12 +56,10 @@ def run_stage(run: Run) -> None:
 
 
 def _first_within(
-    run: Run, space: Space, trials: list[Record], label: str, budget_ms: float, attempts: list[Record]
+    run: Run, space: Space, candidates: list[Record], label: str, budget_ms: float, attempts: list[Record]
 ) -> Record | None:
     """The first trial whose measured latency keeps the budget; those that do not are added to `attempts`."""
-    rejected = rejected_archs(run)
-    left = [t for t in trials if tuple(t["arch"]) not in rejected]
-    for trial in left[: max(0, run.config.attempts - len(rejected))]:
+    for trial in candidates:
         record = _measured(run, space, trial, label)
         if record["measured_ms"] <= TOLERANCE * budget_ms:
             return record

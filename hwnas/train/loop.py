@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
 from hwnas.nn import Compute
-from hwnas.storage import Journal, write_atomically
+from hwnas.storage import Journal, write_bytes
 from hwnas.train.batches import eval_batches, normalise, train_batches
 from hwnas.train.recipe import Ema, Recipe, optimizer, set_lr
 
@@ -120,7 +120,7 @@ class Training:
         }
         buffer = io.BytesIO()  # torch itself would report a full disk as an error of its own kind
         torch.save(state, buffer)
-        write_atomically(self.checkpoint, lambda temporary: _write_bytes(temporary, buffer.getvalue()))
+        write_bytes(self.checkpoint, buffer.getvalue())
 
     def _restore(self) -> int:
         """Epochs already done."""
@@ -133,10 +133,6 @@ class Training:
             self.ema.shadow, self.ema.steps = state["ema"], state["ema_steps"]
             self.ema.shadow = {k: v.to(self.compute.device) for k, v in self.ema.shadow.items()}
         return int(state["epochs"])
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
