@@ -2,14 +2,17 @@
 
 python benchmarks/latency_accuracy.py --out runs/latency [--spaces proxyless mobilenet_v3] [--networks 40] [--busy 0.5]
 
-For every space and profile: a table, a predictor calibrated on a few whole networks, and its errors on random ones.
-Everything measured is kept under --out; interrupted, it goes on. Ends with a table in Markdown.
+For every space and profile: a table of all operators, and whole networks, some spread over the latencies of the space
+and the others random. A predictor is fitted as `hwnas fit` does, half on spread, half on random ones; its errors are
+those on all the others, and means over 20 ways to split them. Everything measured is kept under --out; interrupted, it
+goes on. Ends with a table in Markdown.
 """
 
 import argparse
 import contextlib
 import multiprocessing
 import random
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.devices import load_profile, open_device
-from hwnas.latency import RelativeErrors, TablePredictor, calibrate, kendall_tau
+from hwnas.latency import TablePredictor, kendall_tau
+from hwnas.latency.fitting import Fitted, fit_predictor
 from hwnas.latency.profiler import identity, measure_rows, profile_space, rows_to_measure
 from hwnas.latency.table import LatencyTable, Steadiness
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
@@ -25,8 +29,9 @@ from hwnas.stages.fit import spread_over_latency
 from hwnas.stages.progress import progress
 from hwnas.storage import write_json
 
-PROFILES = ("host_cpu1_litert_fp32", "host_cpu1_ort_fp32")
+PROFILES = ("host_cpu1_litert_fp32", "host_cpu1_ort_fp32", "host_cpu1_litert_int8")
 COVERAGE = 0.9
+SPLITS = 20
 SLICE_S = 0.01  # of a busy neighbour: it works and rests in turn
 
 
@@ -36,8 +41,8 @@ def main() -> None:
     parser.add_argument("--spaces", nargs="+", default=["proxyless", "mobilenet_v3"])
     parser.add_argument("--profiles", nargs="+", default=list(PROFILES))
     parser.add_argument("--resolution", type=int, default=224)
-    parser.add_argument("--calibration-networks", type=int, default=20)
-    parser.add_argument("--networks", type=int, default=40, help="random ones, for the errors")
+    parser.add_argument("--fitted", type=int, default=20, help="whole networks that a predictor is fitted on")
+    parser.add_argument("--networks", type=int, default=40, help="random ones beside them, for the errors")
     parser.add_argument("--busy", type=float, default=0.0, help="share of the time that another process is busy")
     options = parser.parse_args()
     rows = []
@@ -56,29 +61,40 @@ def one(options: argparse.Namespace, space_name: str, profile_name: str) -> dict
     start_s = time.perf_counter()
     op_ms, steadiness = profiled(space, profile_name, folder)
     profile_s = time.perf_counter() - start_s
-    plain = TablePredictor(space, op_ms)
-    calibrating = spread_over_latency(plain, options.calibration_networks, seed=0)
-    rng = random.Random("held out")
-    held_out = [space.sample(rng) for _ in range(options.networks)]
-    measured = whole_networks(space, profile_name, folder, [*calibrating, *held_out])
-    predictor = calibrated(space, op_ms, calibrating, measured[: len(calibrating)])
+    rng = random.Random(0)
+    spread = spread_over_latency(TablePredictor(space, op_ms), options.fitted - options.fitted // 2, rng)
+    drawn = [space.sample(rng) for _ in range(options.networks + options.fitted // 2)]
+    measured_ms = whole_networks(space, profile_name, folder, [*spread, *drawn])
+    found = [of_split(space, op_ms, spread, drawn, measured_ms, options.fitted // 2, split) for split in range(SPLITS)]
+    method = statistics.mode(f["method"] for f in found)
     return {
         "space": space_name,
         "profile": profile_name,
         "rows": len(op_ms),
         "profile_s": profile_s,
-        "method": " + ".join(predictor.weights),
-        **figures(predictor, held_out, measured[-len(held_out) :]),
         "half_width_pct": steadiness.median_half_width_pct,
+        "level_pct": steadiness.level_pct,
         "drifting": steadiness.drifting_spans,
         "steadiness": str(steadiness),
+        **{key: method if key == "method" else float(np.mean([f[key] for f in found])) for key in found[0]},
     }
 
 
-def calibrated(space: Space, op_ms: dict[str, float], archs: list[Arch], measured_ms: np.ndarray) -> TablePredictor:
-    """The table sum, calibrated on networks, with the intervals that they give."""
-    found = calibrate(TablePredictor(space, op_ms).terms(archs), measured_ms)
-    return TablePredictor(space, op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
+def of_split(
+    space: Space,
+    op_ms: dict[str, float],
+    spread: list[Arch],
+    drawn: list[Arch],
+    measured_ms: np.ndarray,
+    count: int,
+    split: int,
+) -> dict[str, float | str]:
+    """Fitted on all spread networks and `count` of the random ones, tried on the others."""
+    order = len(spread) + np.random.default_rng(split).permutation(len(drawn))
+    archs, seen = [*spread, *drawn], [*range(len(spread)), *order[:count]]
+    fit = fit_predictor(space, op_ms, [archs[i] for i in seen], measured_ms[seen])
+    unseen = order[count:]
+    return {"method": fit.method, **figures(fit.predictor, [archs[i] for i in unseen], measured_ms[unseen])}
 
 
 def profiled(space: Space, profile_name: str, folder: Path) -> tuple[dict[str, float], Steadiness]:
@@ -101,7 +117,7 @@ def whole_networks(space: Space, profile_name: str, folder: Path, archs: list[Ar
     return np.array([table[key].median_ms for key in keys])
 
 
-def figures(predictor: TablePredictor, archs: list[Arch], measured_ms: np.ndarray) -> dict[str, float]:
+def figures(predictor: Fitted, archs: list[Arch], measured_ms: np.ndarray) -> dict[str, float]:
     """How far off the predictions are, and how often their intervals hold."""
     predicted_ms = predictor.latency_ms(archs)
     error_pct = 100 * (predicted_ms / measured_ms - 1)
@@ -156,7 +172,9 @@ HEADINGS = {
     "bias_pct": "bias, %",
     "covered": "90 % interval covers",
     "below_upper": "under 90 % bound",
+    "half_interval_pct": "half of it, %",
     "half_width_pct": "row interval, %",
+    "level_pct": "machine's speed, %",
     "drifting": "drifting spans",
 }
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from latency_accuracy import calibrated, figures
+from latency_accuracy import figures
 
+from hwnas.latency import RelativeErrors, TablePredictor, calibrate
 from hwnas.latency.learned import NO_CORRECTION, NetworkRegressor, ResidualPredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
@@ -35,6 +36,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     print_markdown(rows)
+
+
+def calibrated(space: Space, op_ms: dict[str, float], archs: list[Arch], measured_ms: np.ndarray) -> TablePredictor:
+    found = calibrate(TablePredictor(space, op_ms).terms(archs), measured_ms)
+    return TablePredictor(space, op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
 
 
 FITS: dict[str, Fit] = {
@@ -59,7 +65,7 @@ def of_folder(folder: Path) -> Iterator[dict[str, float | str]]:
                 predictor = fit(space, op_ms, [archs[i] for i in seen], measured_ms[seen])
                 found = figures(predictor, [archs[i] for i in unseen], measured_ms[unseen])
                 told = {"networks": folder.name, "trained_on": trained_on, "split": split, "predictor": name}
-                yield told | found | {"corrected": float(getattr(predictor, "correction", None) != NO_CORRECTION)}
+                yield found | told | {"corrected": float(getattr(predictor, "correction", None) != NO_CORRECTION)}
 
 
 HEADINGS = {

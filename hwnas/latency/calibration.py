@@ -9,8 +9,7 @@ leave-one-out errors decide. All terms are sums over operators, so the calibrate
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,25 +33,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """latency_ms = sum of weights x terms, and how well that did on each network while that one was left out."""
+    """latency_ms = sum of weights x terms, and what it said of each network while that one was left out."""
 
     weights: dict[str, float]
-    mape_pct: float
-    max_error_pct: float
-    bias_pct: float
-    kendall_tau: float
     left_out_ms: tuple[float, ...]  # predictions of the calibration networks, each by a fit on the others
 
     @property
     def method(self) -> str:
         """`table + operators`"""
         return " + ".join(self.weights)
-
-    def as_record(self) -> dict[str, Any]:
-        """What `predictor.json` holds of it."""
-        record = asdict(self) | {"method": self.method}
-        del record["left_out_ms"]  # stands with each network
-        return record
 
 
 def calibrate(terms: Mapping[str, ArrayLike], measured_ms: ArrayLike) -> Calibration:
@@ -61,39 +50,61 @@ def calibrate(terms: Mapping[str, ArrayLike], measured_ms: ArrayLike) -> Calibra
     if len(measured) < MIN_NETWORKS[1]:
         raise ValueError(f"calibration needs at least {MIN_NETWORKS[1]} whole networks, {len(measured)} came")
     values = {name: np.asarray(v, dtype=np.float64) for name, v in terms.items()} | {CONSTANT: np.ones(len(measured))}
-    tried = [_evaluated({n: values[n] for n in names}, measured) for names in _methods(values, len(measured))]
-    best = min(c.mape_pct for c in tried)
-    return next(c for c in tried if c.mape_pct <= SIMPLER_WITHIN * best)  # fewest weights come first
+    relative = {name: value / measured for name, value in values.items()}  # relative errors are what is minimised
+    return Calibration(_chosen(relative), tuple((_left_out(relative) * measured).tolist()))
+
+
+def _chosen(relative: Mapping[str, Floats]) -> dict[str, float]:
+    """The weights of the method with the smallest leave-one-out error, or of a simpler one that comes near it."""
+    methods = _methods(relative, len(relative[TABLE]))
+    designs = [np.stack([relative[n] for n in names], axis=1) for names in methods]
+    errors = [float(np.abs(_leave_one_out(design) - 1).mean()) for design in designs]
+    best = next(i for i, e in enumerate(errors) if e <= SIMPLER_WITHIN * min(errors))  # fewest weights come first
+    return dict(zip(methods[best], _fit(designs[best]).tolist(), strict=True))
+
+
+def _left_out(relative: Mapping[str, Floats]) -> Floats:
+    """(networks,) prediction / measured of each network, method and weights chosen without it.
+
+    The method too: errors by which one of many methods was chosen are smaller than those on new networks.
+    """
+    found = np.empty(len(relative[TABLE]))
+    for i in range(len(found)):
+        kept = np.arange(len(found)) != i
+        weights = _chosen({name: value[kept] for name, value in relative.items()})
+        found[i] = sum(weight * relative[name][i] for name, weight in weights.items())
+    return found
 
 
 def _methods(names: Iterable[str], networks: int) -> list[tuple[str, ...]]:
     others = [name for name in names if name != TABLE]
-    sizes = [weights for weights, least in MIN_NETWORKS.items() if networks >= least]
+    sizes = [weights for weights, least in MIN_NETWORKS.items() if weights == 1 or networks >= least]
     return [(TABLE, *more) for size in sizes for more in itertools.combinations(others, size - 1)]
 
 
-def _evaluated(terms: Mapping[str, Floats], measured_ms: Floats) -> Calibration:
-    design = np.stack(list(terms.values()), axis=1) / measured_ms[:, None]  # relative errors are what is minimised
-    weights = _fit(design)
-    kept = [np.arange(len(design)) != i for i in range(len(design))]
-    left_out_ms: Floats = measured_ms * [design[i] @ _fit(design[others]) for i, others in enumerate(kept)]
-    error_pct = 100 * (left_out_ms / measured_ms - 1)
-    return Calibration(
-        dict(zip(terms, weights.tolist(), strict=True)),
-        float(np.abs(error_pct).mean()),
-        float(np.abs(error_pct).max()),
-        float(error_pct.mean()),
-        kendall_tau(left_out_ms, measured_ms),
-        tuple(left_out_ms.tolist()),
-    )
+def _leave_one_out(design: Floats) -> Floats:
+    """(n, weights) -> (n,): each row's prediction of 1 by a fit on the others.
+
+    By the diagonal of the hat matrix (Allen 1974). Where the others do not determine the weights it is infinite.
+    """
+    basis, strengths, _ = np.linalg.svd(design / _lengths(design), full_matrices=False)
+    basis = basis[:, strengths > 1e-10 * strengths.max(initial=0)]  # terms may be multiples of each other
+    leverage = (basis**2).sum(axis=1)
+    alone = leverage > 1 - 1e-9
+    left: Floats = (1 - basis @ basis.sum(axis=0)) / np.where(alone, 1, 1 - leverage)
+    return np.where(alone, np.inf, 1 - left)
 
 
 def _fit(design: Floats) -> Floats:
     """Least squares to 1; columns are brought to one length first, as their units differ by orders of magnitude."""
-    lengths = np.maximum(np.sqrt((design**2).sum(axis=0)), np.finfo(np.float64).tiny)
-    solution: Floats = np.linalg.lstsq(design / lengths, np.ones(len(design)), rcond=None)[0]
-    weights: Floats = solution / lengths
-    return weights
+    lengths = _lengths(design)
+    solution = np.linalg.lstsq(design / lengths, np.ones(len(design)), rcond=None)[0]
+    return np.asarray(solution / lengths, dtype=np.float64)
+
+
+def _lengths(design: Floats) -> Floats:
+    lengths: Floats = np.maximum(np.sqrt((design**2).sum(axis=0)), np.finfo(np.float64).tiny)
+    return lengths
 
 
 def kendall_tau(a: Floats, b: Floats) -> float:

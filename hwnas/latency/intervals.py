@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from hwnas.errors import UserError
-from hwnas.spaces.space import Space
+from hwnas.spaces.space import Arch, Space
 
 Floats = NDArray[np.float64]
 
@@ -69,6 +69,11 @@ class ConformalBounds:
     def latency_ms(self, archs: ArrayLike) -> Floats:
         """archs: (n, decisions) -> (n,) milliseconds."""
         raise NotImplementedError
+
+    def arch_ms(self, arch: Arch) -> float:
+        """The latency of one architecture; ValueError where it is no point of the space."""
+        self.space.check(arch)
+        return float(self.latency_ms([arch])[0])
 
     def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[Floats, Floats]:
         """archs: (n, decisions) -> (n,), (n,): the measured latency lies between them with probability `coverage`."""

@@ -174,6 +174,13 @@ class ResidualPredictor(ConformalBounds):
         cls, space: Space, op_ms: Mapping[str, float], archs: Sequence[Arch], measured_ms: ArrayLike
     ) -> "ResidualPredictor":
         """From networks and their milliseconds. Without a correction where that is not clearly better, left out."""
+        return cls.fit_left_out(space, op_ms, archs, measured_ms)[0]
+
+    @classmethod
+    def fit_left_out(
+        cls, space: Space, op_ms: Mapping[str, float], archs: Sequence[Arch], measured_ms: ArrayLike
+    ) -> tuple["ResidualPredictor", Floats]:
+        """The same, and what each network was predicted at by a fit without it: (networks,) milliseconds."""
         measured = _check_networks(archs, measured_ms)
         plain = TablePredictor(space, op_ms)
         terms, correcting = plain.terms(archs), table_terms(space, plain.table_ms)
@@ -184,8 +191,8 @@ class ResidualPredictor(ConformalBounds):
         base_ms = _left_out(lambda kept, out: networks.base_ms(kept, out)[0], len(measured))
         corrected_ms = _left_out(networks.corrected_ms, len(measured))
         if _mape(corrected_ms, measured) * SIMPLER_WITHIN > _mape(base_ms, measured):
-            return cls(base, NO_CORRECTION, RelativeErrors.of(measured, base_ms))
-        return cls(base, networks.correction(everyone), RelativeErrors.of(measured, corrected_ms))
+            return cls(base, NO_CORRECTION, RelativeErrors.of(measured, base_ms)), base_ms
+        return cls(base, networks.correction(everyone), RelativeErrors.of(measured, corrected_ms)), corrected_ms
 
     def latency_ms(self, archs: ArrayLike) -> Floats:
         """archs: (n, decisions) -> (n,) milliseconds."""

@@ -1,7 +1,7 @@
 """Architecture -> milliseconds, from a table of operators."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,13 +61,6 @@ class TablePredictor(ConformalBounds):
         self.constant_ms = self.weights.get(CONSTANT, 0.0)
         self._cost = AdditiveCost(space, self.op_latency_ms)
 
-    @staticmethod
-    def from_record(space: Space, record: Mapping[str, Any]) -> "TablePredictor":
-        """From what `predictor.json` holds."""
-        networks = record["networks"]
-        errors = RelativeErrors.of([n["measured_ms"] for n in networks], [n["left_out_ms"] for n in networks])
-        return TablePredictor(space, record["op_ms"], record["weights"], errors)
-
     def table_ms(self, spec: OpSpec) -> float:
         """The row of an operator; 0 where nothing runs."""
         return 0.0 if is_free(spec) else self.op_ms[str(spec)]
@@ -87,11 +80,6 @@ class TablePredictor(ConformalBounds):
 
     def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
         return self._cost.expected(gates) + self.constant_ms
-
-    def arch_ms(self, arch: Arch) -> float:
-        """The latency of one architecture."""
-        self.space.check(arch)
-        return float(self.latency_ms([arch])[0])
 
     @property
     def parts(self) -> list[Part]:

@@ -9,10 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from scipy import stats
 
 from hwnas.devices import Measurement, pooled
 from hwnas.errors import UserError
+from hwnas.latency.drift import levels
 from hwnas.storage import Journal, Record, write_text
 
 Identity = dict[str, str]
@@ -45,9 +47,13 @@ class Steadiness:
     drifting_spans: int
     spans: int
     max_drift_pct: float
+    level_pct: float  # standard deviation of the machine's speed, which is taken out
 
     def __str__(self) -> str:
-        widths = f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most"
+        widths = (
+            f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most, with "
+            f"changes of the machine's speed of {self.level_pct:.1f} % taken out"
+        )
         if not self.drifting_spans:
             return f"95 % intervals of the rows: {widths}; no drift was seen"
         return (
@@ -63,7 +69,10 @@ def student_t(probability: float, degrees: int) -> float:
 
 
 class LatencyTable(Mapping[str, Measurement]):
-    """Rows by key, all rounds pooled. Only sound rows count; failed and quarantined ones are in `errors`."""
+    """Rows by key: all rounds pooled, the machine's changing speed taken out; the file keeps the raw times.
+
+    Only sound rows count; failed and quarantined ones are in `errors`.
+    """
 
     def __init__(self, path: Path, identity: Identity, row: str = "op") -> None:
         """Opens the table for one identity; UserError naming what differs for any other table.
@@ -74,6 +83,8 @@ class LatencyTable(Mapping[str, Measurement]):
         self._rounds: dict[str, dict[int, Measurement]] = {}
         self._attempts: dict[tuple[str, int], int] = {}
         self._quarantined: dict[str, str] = {}
+        self._in_order: dict[tuple[str, int], None] = {}  # (row, round) as they were measured
+        self._levels: dict[float, dict[tuple[str, int], float]] = {}  # by how many rounds they come from
         self.sentinels: dict[Span, float] = {}  # span -> median milliseconds of the sentinel, in the order measured
         self.summaries: dict[str, Mapping[str, float]] = {}  # of imported rows: mean_ms, and std_ms and count if told
         if self.journal.records:
@@ -103,6 +114,7 @@ class LatencyTable(Mapping[str, Measurement]):
                 self.sentinels[span] = measurement.median_ms
             elif "quarantine" in record:
                 self._rounds.pop(str(record[self.row]), None)
+                self._levels.clear()
                 self._quarantined[str(record[self.row])] = str(record["quarantine"])
             else:
                 self._add_row(record, measurement)
@@ -117,6 +129,9 @@ class LatencyTable(Mapping[str, Measurement]):
         if "summary" in record:
             self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
         self._quarantined.pop(key, None)
+        self._in_order.pop((key, number), None)
+        self._in_order[key, number] = None
+        self._levels.clear()
         self._rounds.setdefault(key, {})[number] = measurement
         self._attempts[key, number] = int(record.get("attempt", 0))
 
@@ -162,11 +177,25 @@ class LatencyTable(Mapping[str, Measurement]):
 
         Rounds, not runs: what disturbs one run disturbs its neighbours too. Infinite below two rounds.
         """
-        medians_ms = [m.median_ms for r, m in self._rounds.get(key, {}).items() if r < rounds and not m.error]
+        medians_ms = [m.median_ms for m in self._levelled(key, rounds)]
         if len(medians_ms) < 2:
             return math.inf
         error_ms = statistics.stdev(medians_ms) / math.sqrt(len(medians_ms))
         return 100 * student_t(0.975, len(medians_ms) - 1) * error_ms / statistics.mean(medians_ms)
+
+    def _levelled(self, key: str, rounds: float = math.inf) -> list[Measurement]:
+        """The sound rounds of a row, of the first `rounds`, as if the machine had been equally fast all the time."""
+        level = self._levels_of(rounds)
+        found = ((r, m) for r, m in self.rounds(key).items() if r < rounds and not m.error)
+        return [Measurement(tuple(t / level[key, r] for t in m.times_ms)) for r, m in found]
+
+    def _levels_of(self, rounds: float) -> dict[tuple[str, int], float]:
+        """How fast the machine was when each round was measured, by (row, round); from the first `rounds` alone."""
+        if rounds not in self._levels:
+            at = [(key, r) for key, r in self._in_order if r < rounds and self.has_round(key, r)]
+            found = levels([key for key, _ in at], [self._rounds[key][r].median_ms for key, r in at])
+            self._levels[rounds] = dict(zip(at, found.tolist(), strict=True))
+        return self._levels[rounds]
 
     def drifts_pct(self) -> list[float]:
         """Of every span, how far its sentinel was off."""
@@ -182,6 +211,7 @@ class LatencyTable(Mapping[str, Measurement]):
             len(drifts_pct),
             len(self.sentinels),
             max(drifts_pct, default=0),
+            100 * float(np.std(np.log(list(self._levels_of(math.inf).values()) or [1.0]))),
         )
 
     def drift_pct(self, span: Span) -> float:
@@ -209,10 +239,9 @@ class LatencyTable(Mapping[str, Measurement]):
                     yield record
 
     def __getitem__(self, key: str) -> Measurement:
-        measurement = pooled(list(self._rounds[key].values()))
-        if measurement.error:
+        if pooled(list(self._rounds[key].values())).error:
             raise KeyError(key)
-        return measurement
+        return pooled(self._levelled(key))
 
     def __iter__(self) -> Iterator[str]:
         failed = self.errors

@@ -8,9 +8,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hwnas.latency import TablePredictor
+from hwnas.latency.fitting import base_of, from_record
 from hwnas.objective import accuracy_and_latency, pareto_front
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
-from hwnas.spaces import Decision, OpSpec, Slot, SpaceConfig, build_space
+from hwnas.spaces import Arch, Decision, OpSpec, Slot, SpaceConfig, build_space
 from hwnas.storage import Record
 
 STRATEGIES = ("random", "evolution")
@@ -157,10 +158,12 @@ def layers(found: Findings) -> str:
         return ""
     config = SpaceConfig(winner["space"], winner["resolution"], winner["num_classes"], winner["width_mult"])
     space, arch = build_space(config), tuple(winner["arch"])
-    predictor = TablePredictor.from_record(space, found.predictor)
-    bars = [_bar(predictor, slot, arch) for slot in space.slots]
-    if predictor.constant_ms:
-        bars.append(("outside the layers", predictor.constant_ms, "constant of the calibration", "fixed"))
+    predictor = from_record(space, found.predictor)
+    base = base_of(predictor)
+    correction = predictor.arch_ms(arch) / base.arch_ms(arch)
+    bars = [_bar(base, correction, slot, arch) for slot in space.slots]
+    if base.constant_ms:
+        bars.append(("outside the layers", correction * base.constant_ms, "constant of the calibration", "fixed"))
     names, times_ms, keys, colors = zip(*bars, strict=True)
     total_ms = sum(times_ms)
     texts = [_share(ms, key, total_ms) for ms, key in zip(times_ms, keys, strict=True)]
@@ -175,14 +178,14 @@ def layers(found: Findings) -> str:
     return paragraph(text) + figure
 
 
-def _bar(predictor: TablePredictor, slot: Slot, arch: tuple[int, ...]) -> tuple[str, float, str, str]:
+def _bar(predictor: TablePredictor, correction: float, slot: Slot, arch: Arch) -> tuple[str, float, str, str]:
     """(name, milliseconds, row key, colour) of the operator in a slot."""
     space = predictor.space
     spec: OpSpec = slot.options[space.option(slot, arch)]
     decided = [space.decisions[d].name for d in slot.decisions]
     chosen = [space.decisions[d].choices[arch[d]] for d in slot.decisions]
     name = " ".join([*decided, *chosen]) or f"fixed {spec.kind}"
-    return name, predictor.op_latency_ms(spec), str(spec), "evolution" if decided else "fixed"
+    return name, correction * predictor.op_latency_ms(spec), str(spec), "evolution" if decided else "fixed"
 
 
 def _share(ms: float, key: str, total_ms: float) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from hwnas.errors import UserError
 from hwnas.latency import fastest_and_slowest
+from hwnas.latency.fitting import base_of
 from hwnas.latency.predictors import archs_array
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
@@ -20,7 +21,7 @@ def run_stage(run: Run) -> None:
     predictor = load_predictor(run, space)
     rng = random.Random(f"feasible/{run.config.seed}")
     random_ms = predictor.latency_ms(archs_array([space.sample(rng) for _ in range(SAMPLES)]))
-    smallest_ms, largest_ms = map(predictor.arch_ms, fastest_and_slowest(predictor))
+    smallest_ms, largest_ms = map(predictor.arch_ms, fastest_and_slowest(base_of(predictor)))
     median_ms = float(np.median(random_ms))
     budget_ms, confidence = _budget_ms(run, median_ms), run.config.confidence
     margin = max(1.0, predictor.upper_factor(confidence))

@@ -3,7 +3,8 @@
 import random
 
 from hwnas.devices import load_profile
-from hwnas.latency import TablePredictor, calibrate, fastest_and_slowest
+from hwnas.latency import TablePredictor, fastest_and_slowest
+from hwnas.latency.fitting import fit_predictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.spaces import Arch
 from hwnas.stages.networks import measured_ms, operator_table, own_network
@@ -13,9 +14,18 @@ from hwnas.stages.run import Run, say
 CANDIDATES_PER_NETWORK = 20
 
 
-def spread_over_latency(predictor: TablePredictor, count: int, seed: int) -> list[Arch]:
-    """Random architectures at even steps of predicted latency: a fit must hold at both ends."""
+def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> list[Arch]:
+    """One half at even steps of predicted latency, as a fit must hold at both ends; the other half at random.
+
+    Random, as an interval promises its coverage for networks that are drawn as those were that it comes from.
+    """
     rng = random.Random(f"fit/{seed}")
+    archs = spread_over_latency(predictor, count - count // 2, rng)
+    return list(dict.fromkeys([*archs, *(predictor.space.sample(rng) for _ in range(count // 2))]))
+
+
+def spread_over_latency(predictor: TablePredictor, count: int, rng: random.Random) -> list[Arch]:
+    """Random architectures at even steps of predicted latency."""
     ends = fastest_and_slowest(predictor)
     pool = [predictor.space.sample(rng) for _ in range(count * CANDIDATES_PER_NETWORK)]
     pool += [_between(*ends, share, rng) for share in (i / len(pool) for i in range(len(pool)))]
@@ -38,26 +48,17 @@ def run_stage(run: Run) -> None:
     space = run.space
     op_ms = {key: table[key].median_ms for key in rows_to_measure(space) if key in table}
     predictor = TablePredictor(space, op_ms)
-    archs = spread_over_latency(predictor, run.config.calibration_networks, run.config.seed)
+    archs = calibration_archs(predictor, run.config.calibration_networks, run.config.seed)
     with progress("measuring whole networks") as report:
         measured = measured_ms(run, [own_network(run, space, arch) for arch in archs], report)
-    calibration = calibrate(predictor.terms(archs), measured)
-    calibrated = TablePredictor(space, op_ms, calibration.weights)
-    rows = zip(archs, calibrated.latency_ms(archs).tolist(), calibration.left_out_ms, measured, strict=True)
+    fit = fit_predictor(space, op_ms, archs, measured)
+    rows = zip(archs, fit.predictor.latency_ms(archs).tolist(), fit.left_out_ms.tolist(), measured, strict=True)
     keys = ("arch", "predicted_ms", "left_out_ms", "measured_ms")
     networks = [dict(zip(keys, (list(arch), *values), strict=True)) for arch, *values in rows]
     identity, steadiness = table.identity, str(table.steadiness(op_ms, profile.timing.drift_pct))
-    run.write(
-        "predictor.json",
-        {
-            **calibration.as_record(),
-            "networks": networks,
-            "op_ms": op_ms,
-            "identity": identity,
-            "steadiness": steadiness,
-        },
-    )
+    record = fit.as_record()
+    run.write("predictor.json", {**record, "networks": networks, "identity": identity, "steadiness": steadiness})
     say(
-        f"calibrated on {len(archs)} networks by {calibration.method}: left out, each is missed by "
-        f"{calibration.mape_pct:.1f} % on average, {calibration.max_error_pct:.1f} % at most"
+        f"calibrated on {len(archs)} networks by {fit.method}: left out, each is missed by "
+        f"{record['mape_pct']:.1f} % on average, {record['max_error_pct']:.1f} % at most"
     )

@@ -1,12 +1,12 @@
 """The predictor of a run, and the budget it was given."""
 
 from hwnas.errors import UserError
-from hwnas.latency import TablePredictor
+from hwnas.latency.fitting import Fitted, from_record
 from hwnas.spaces import Space
 from hwnas.stages.run import Run
 
 
-def load_predictor(run: Run, space: Space) -> TablePredictor:
+def load_predictor(run: Run, space: Space) -> Fitted:
     """What `fit` left; needs neither the device nor its packages."""
     record = run.needs("predictor.json", "fit")
     found = (record["identity"]["space"], record["identity"]["resolution"])
@@ -15,7 +15,7 @@ def load_predictor(run: Run, space: Space) -> TablePredictor:
             f"{run.file('predictor.json')} is of {found[0]} at {found[1]} pixels, the run searches {space.name} at "
             f"{space.input_shape[1]}; run `hwnas fit` again"
         )
-    return TablePredictor.from_record(space, record)
+    return from_record(space, record)
 
 
 def load_budget_ms(run: Run) -> float:
