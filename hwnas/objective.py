@@ -10,11 +10,11 @@ Candidate = TypeVar("Candidate")
 SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are about the same
 
 
-def hard_budget(budget_ms: float) -> Objective:
-    """Accuracy within the budget; minus the excess, in budgets, above it: below every accuracy."""
+def hard_limits(limits: Mapping[str, float]) -> Objective:
+    """Accuracy within all limits, by metric; minus the largest excess, in limits, above one: below every accuracy."""
 
     def scores(metrics: Metrics) -> Scores:
-        excess = metrics["latency_ms"] / budget_ms - 1
+        excess = max(metrics[name] / most - 1 for name, most in limits.items())
         return (metrics["accuracy"],) if excess <= 0 else (-excess,)
 
     return scores

@@ -20,6 +20,7 @@ ORDER = [
     {"runtimes"},
     {"devices"},
     {"latency"},
+    {"footprint"},
     {"objective"},
     {"train"},
     {"search", "supernet"},  # they do not know each other

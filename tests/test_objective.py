@@ -2,13 +2,19 @@
 
 import pytest
 
-from hwnas.objective import accuracy_and_latency, hard_budget, pareto_front, soft_budget
+from hwnas.objective import accuracy_and_latency, hard_limits, pareto_front, soft_budget
 
 
-def test_hard_budget_puts_every_violation_below_every_accuracy():
-    scores = hard_budget(10.0)
+def test_hard_limits_put_every_violation_below_every_accuracy():
+    scores = hard_limits({"latency_ms": 10.0})
     assert scores({"accuracy": 0.0, "latency_ms": 10.0}) > scores({"accuracy": 1.0, "latency_ms": 10.001})
     assert scores({"accuracy": 1.0, "latency_ms": 11.0}) > scores({"accuracy": 1.0, "latency_ms": 12.0})
+
+
+def test_the_worst_violation_counts():
+    scores = hard_limits({"latency_ms": 10.0, "file_mb": 4.0})
+    assert scores({"accuracy": 0.5, "latency_ms": 10.0, "file_mb": 4.0}) == (0.5,)
+    assert scores({"accuracy": 0.5, "latency_ms": 11.0, "file_mb": 6.0}) == (-0.5,)
 
 
 def test_soft_budget_pays_five_percent_for_a_doubling():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hwnas.devices.device import Device, Measurement, RunConfig, Session, pooled
+from hwnas.devices.device import Device, Measurement, Memory, RunConfig, Session, pooled
 from hwnas.devices.fake import FakeDevice
 from hwnas.devices.local import LocalDevice
 from hwnas.devices.profile import Profile, Timing, load_profile
@@ -19,6 +19,7 @@ __all__ = [
     "DEVICES",
     "Device",
     "Measurement",
+    "Memory",
     "Profile",
     "RunConfig",
     "Session",

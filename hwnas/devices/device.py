@@ -41,6 +41,14 @@ class Measurement:
         return ordered[max(rank, 1) - 1] if ordered else math.nan
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Peak memory of one model, or why it is not known."""
+
+    peak_mb: float = math.nan  # of 1e6 bytes
+    error: str = ""
+
+
 def pooled(measurements: Sequence[Measurement]) -> Measurement:
     """All rounds of one model as one measurement; failed only where every round failed."""
     times_ms = tuple(t for m in measurements for t in m.times_ms)
@@ -64,6 +72,10 @@ class Device(Protocol):
 
     def conditions(self) -> dict[str, float]:
         """Where the system tells: `temperature_c` of the hottest zone, `frequency_share` of the highest clock rate."""
+        ...
+
+    def peak_memory(self, model: Path, timeout_s: float) -> Memory:
+        """What loading and running a model file takes beside the runtime itself; never raises for a bad model."""
         ...
 
     def session(self) -> AbstractContextManager[Session]:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices.device import Measurement, RunConfig
+from hwnas.devices.device import Measurement, Memory, RunConfig
 from hwnas.devices.profile import Profile
 from hwnas.runtimes.fake import blocks_of
 
 OVERHEAD_MS = 0.004  # of every layer, whatever its size
 MS_PER_MILLION_MACS = 0.02
 DEPTHWISE_FACTOR = 4.0  # depthwise convolutions use a device badly
+BASE_MB, MB_PER_CHANNEL = 0.5, 0.001  # of peak memory
 NETWORK_FACTOR = 1.04  # whole networks take longer than the sum of their blocks: calibration has work to do
 
 
@@ -32,6 +33,14 @@ class FakeDevice:
     @contextmanager
     def session(self) -> Iterator["FakeDevice"]:
         yield self
+
+    def peak_memory(self, model: Path, timeout_s: float) -> Memory:
+        try:
+            blocks = blocks_of(model)
+        except ValueError as error:
+            return Memory(error=str(error))
+        channels = [layer.get("out_channels", 0) for block in blocks for layer in block["layers"]]
+        return Memory(BASE_MB + MB_PER_CHANNEL * sum(channels))
 
     def measure(self, model: Path, config: RunConfig) -> Measurement:
         try:

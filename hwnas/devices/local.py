@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
-from hwnas.devices.device import Measurement, RunConfig
+from hwnas.devices.device import Measurement, Memory, RunConfig
 from hwnas.devices.profile import Profile
 from hwnas.errors import UserError
 
@@ -109,6 +109,20 @@ class LocalDevice:
 
     def conditions(self) -> dict[str, float]:
         return conditions_of(Path("/sys"), self.cpus())
+
+    def peak_memory(self, model: Path, timeout_s: float) -> Memory:
+        arguments = [self.profile.runtime, str(self.profile.threads), str(model.resolve())]
+        command = [sys.executable, "-m", "hwnas.devices.memory", *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            return Memory(error=f"{model.name} did not answer within {timeout_s} s")
+        try:
+            answer = json.loads(done.stdout)
+            return Memory(answer["peak_memory_bytes"] / 1e6) if "error" not in answer else Memory(error=answer["error"])
+        except (ValueError, KeyError, TypeError):
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            return Memory(error=f"measuring {model.name} ended with status {done.returncode}: {last[:300]}")
 
     @contextmanager
     def session(self) -> Iterator[WorkerSession]:

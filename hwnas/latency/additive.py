@@ -1,4 +1,4 @@
-"""Additive costs of many architectures at once: slots merged into few tables, read layer by layer.
+"""What slots cost, added up or the largest, of many architectures at once: slots merged into few tables.
 
 One read per slot and architecture is the obvious way; a table over the joint choices of several slots takes one read
 for all of them, and stays in the fastest cache while it has few thousand entries.
@@ -30,12 +30,15 @@ class Part:
     cost: Floats
 
 
-class AdditiveCost:
-    """A cost that is a sum over slots: latency from a table, multiply-adds, bytes."""
+class SlotCost:
+    """A cost put together from the slots' own by `combine`, to which 0 adds nothing."""
+
+    combine: np.ufunc
 
     def __init__(self, space: Space, cost_of: Callable[[OpSpec], float]) -> None:
         self.space = space
-        self.fixed = float(sum(cost_of(slot.options[0]) for slot in space.slots if not slot.decisions))
+        fixed = [cost_of(slot.options[0]) for slot in space.slots if not slot.decisions]
+        self.fixed = float(self.combine.reduce(fixed, initial=0.0))
         self.parts = [
             Part(slot.decisions, np.array([cost_of(spec) for spec in slot.options], dtype=np.float64))
             for slot in space.slots
@@ -64,7 +67,8 @@ class AdditiveCost:
     def _of_chunk(self, columns: NDArray[np.uint8]) -> Floats:
         total = np.full(columns.shape[1], self.fixed)
         for part in self._merged:
-            total += part.cost.take(self._index(part.decisions, columns), mode="clip")  # checked already
+            cost = part.cost.take(self._index(part.decisions, columns), mode="clip")  # checked already
+            self.combine(total, cost, out=total)
         return total
 
     def _index(
@@ -97,8 +101,20 @@ class AdditiveCost:
         choices = dict(zip(decisions, grid, strict=True))
         total = np.zeros(self._entries(decisions))
         for part in parts:
-            total += part.cost[self._index(part.decisions, choices)]
+            self.combine(total, part.cost[self._index(part.decisions, choices)], out=total)
         return Part(decisions, total)
+
+
+class LargestCost(SlotCost):
+    """The largest cost of any slot, none being below 0: memory that is free again after each."""
+
+    combine = np.maximum
+
+
+class AdditiveCost(SlotCost):
+    """A cost that is a sum over slots: latency from a table, multiply-adds, bytes."""
+
+    combine = np.add
 
     def expected(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
         """Expectation where decision d is drawn with probabilities `gates[d]` (choices of d,); differentiable.

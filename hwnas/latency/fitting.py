@@ -50,6 +50,7 @@ class Fit:
             "bias_pct": float(self.error_pct.mean()),
             "kendall_tau": kendall_tau(self.left_out_ms, self.measured_ms),
             "op_ms": dict(base.op_ms),
+            "doubts": base.doubts,
         }
 
 
@@ -62,23 +63,32 @@ def _correction(predictor: Fitted) -> Correction | None:
     return predictor.correction if isinstance(predictor, ResidualPredictor) else None
 
 
-def fit_predictor(space: Space, op_ms: Mapping[str, float], archs: Sequence[Arch], measured_ms: ArrayLike) -> Fit:
-    """The calibrated table sum; corrected by where time goes, if there are networks enough to tell that it helps."""
+def fit_predictor(
+    space: Space,
+    op_ms: Mapping[str, float],
+    archs: Sequence[Arch],
+    measured_ms: ArrayLike,
+    doubts: Mapping[str, float] | None = None,
+) -> Fit:
+    """The calibrated table sum; corrected by where time goes, if there are networks enough to tell that it helps.
+
+    `doubts` as in `TablePredictor`.
+    """
     measured = np.asarray(measured_ms, dtype=np.float64)
     if len(archs) >= MIN_NETWORKS:
-        predictor, left_out_ms = ResidualPredictor.fit_left_out(space, op_ms, archs, measured)
+        predictor, left_out_ms = ResidualPredictor.fit_left_out(space, op_ms, archs, measured, doubts)
         if predictor.correction != NO_CORRECTION:
             return Fit(predictor, left_out_ms, measured)
     found = calibrate(TablePredictor(space, op_ms).terms(archs), measured)
     left_out_ms = np.array(found.left_out_ms)
     errors = RelativeErrors.of(measured, left_out_ms)
-    return Fit(TablePredictor(space, op_ms, found.weights, errors), left_out_ms, measured)
+    return Fit(TablePredictor(space, op_ms, found.weights, errors, doubts), left_out_ms, measured)
 
 
 def from_record(space: Space, record: Mapping[str, Any]) -> Fitted:
     """From what `predictor.json` holds."""
     networks = record["networks"]
     errors = RelativeErrors.of([n["measured_ms"] for n in networks], [n["left_out_ms"] for n in networks])
-    table = TablePredictor(space, record["op_ms"], record["weights"], errors)
+    table = TablePredictor(space, record["op_ms"], record["weights"], errors, record.get("doubts"))
     correction = record.get("correction")
     return ResidualPredictor(table, Correction(**correction), errors) if correction else table

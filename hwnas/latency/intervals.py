@@ -54,9 +54,16 @@ class RelativeErrors:
         spread = math.sqrt(sum(x * x for x in self.log_ratios) / n) if n else math.inf
         return float(stats.t.ppf(probability, max(1, n - 1))) * spread * math.sqrt(1 + 1 / max(1, n))
 
-    def probability_within(self, factors: ArrayLike) -> Floats:
-        """P(measured / predicted <= factor) for each factor, (n,) -> (n,): the conformal rank, never 0 nor 1."""
-        below = np.searchsorted(np.asarray(self.log_ratios), np.log(np.asarray(factors, dtype=np.float64)), "right")
+    def probability_within(self, factors: ArrayLike, doubt: ArrayLike = 0.0) -> Floats:
+        """P(measured / predicted <= factor) for each factor, (n,) -> (n,): the conformal rank, never 0 nor 1.
+
+        doubt: standard deviation of a further, normal, relative error of each prediction.
+        """
+        logs = np.log(np.asarray(factors, dtype=np.float64))
+        below = np.searchsorted(np.asarray(self.log_ratios), logs, "right").astype(np.float64)
+        if np.any(doubt):
+            further = np.broadcast_to(np.maximum(doubt, np.finfo(np.float64).tiny), logs.shape)
+            below = stats.norm.cdf((logs[:, None] - np.asarray(self.log_ratios)) / further[:, None]).sum(axis=1)
         return np.asarray((below + 0.5) / (len(self.log_ratios) + 1))
 
 
@@ -75,11 +82,16 @@ class ConformalBounds:
         self.space.check(arch)
         return float(self.latency_ms([arch])[0])
 
+    def doubt_ms(self, archs: ArrayLike) -> Floats | float:
+        """archs: (n, decisions) -> (n,): standard deviation of what the networks in `errors` do not tell."""
+        return 0.0
+
     def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[Floats, Floats]:
         """archs: (n, decisions) -> (n,), (n,): the measured latency lies between them with probability `coverage`."""
         low, high = self._known_errors().factors(coverage)
         latency_ms = self.latency_ms(archs)
-        return low * latency_ms, high * latency_ms
+        more_ms = float(stats.norm.ppf((1 + coverage) / 2)) * self.doubt_ms(archs)
+        return low * latency_ms - more_ms, high * latency_ms + more_ms
 
     def upper_factor(self, probability: float) -> float:
         """measured / predicted latency is at most this with `probability`."""
@@ -87,11 +99,18 @@ class ConformalBounds:
 
     def upper_ms(self, archs: ArrayLike, probability: float) -> Floats:
         """archs: (n, decisions) -> (n,): the measured latency is at most this with `probability`."""
-        return self.upper_factor(probability) * self.latency_ms(archs)
+        more_ms = float(stats.norm.ppf(probability)) * self.doubt_ms(archs)
+        upper_ms: Floats = self.upper_factor(probability) * self.latency_ms(archs) + more_ms
+        return upper_ms
 
     def probability_within(self, archs: ArrayLike, budget_ms: float) -> Floats:
         """archs: (n, decisions) -> (n,): probability that the measured latency is at most `budget_ms`."""
-        return self._known_errors().probability_within(budget_ms / self.latency_ms(archs))
+        return self._known_errors().probability_within(budget_ms / self.latency_ms(archs), self.relative_doubt(archs))
+
+    def relative_doubt(self, archs: ArrayLike) -> Floats | float:
+        """The same as a share of the latency."""
+        doubt_ms = self.doubt_ms(archs)
+        return doubt_ms / self.latency_ms(archs) if np.any(doubt_ms) else 0.0
 
     def _known_errors(self) -> RelativeErrors:
         if self.errors is None:

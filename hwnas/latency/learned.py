@@ -178,7 +178,12 @@ class ResidualPredictor(ConformalBounds):
 
     @classmethod
     def fit_left_out(
-        cls, space: Space, op_ms: Mapping[str, float], archs: Sequence[Arch], measured_ms: ArrayLike
+        cls,
+        space: Space,
+        op_ms: Mapping[str, float],
+        archs: Sequence[Arch],
+        measured_ms: ArrayLike,
+        doubts: Mapping[str, float] | None = None,
     ) -> tuple["ResidualPredictor", Floats]:
         """The same, and what each network was predicted at by a fit without it: (networks,) milliseconds."""
         measured = _check_networks(archs, measured_ms)
@@ -187,7 +192,7 @@ class ResidualPredictor(ConformalBounds):
         shares = _columns(space, correcting, archs) / terms[TABLE][:, None]
         networks = _Networks(terms, tuple(correcting), shares, measured)
         everyone = np.arange(len(measured))
-        base = TablePredictor(space, op_ms, networks.base_ms(everyone, everyone)[1])
+        base = TablePredictor(space, op_ms, networks.base_ms(everyone, everyone)[1], doubts=doubts)
         base_ms = _left_out(lambda kept, out: networks.base_ms(kept, out)[0], len(measured))
         corrected_ms = _left_out(networks.corrected_ms, len(measured))
         if _mape(corrected_ms, measured) * SIMPLER_WITHIN > _mape(base_ms, measured):
@@ -201,6 +206,10 @@ class ResidualPredictor(ConformalBounds):
             np.clip(logs, self.correction.lowest, self.correction.highest)
         )
         return corrected
+
+    def doubt_ms(self, archs: ArrayLike) -> Floats | float:
+        """That of the table."""
+        return self.base.doubt_ms(archs)
 
     def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
         """To first order: the correction of the expected shares. Equal to `latency_ms` for certain gates."""

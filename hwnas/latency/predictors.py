@@ -50,16 +50,20 @@ class TablePredictor(ConformalBounds):
         op_ms: Mapping[str, float],
         weights: Mapping[str, float] | None = None,
         errors: RelativeErrors | None = None,
+        doubts: Mapping[str, float] | None = None,
     ) -> None:
         """`weights` as in `Calibration`, the plain sum without; `errors` give the intervals.
 
+        `doubts`: of rows that were not measured, the standard deviation as a share of their latency.
         UserError where `op_ms` lacks an operator of the space.
         """
         check_complete(space, op_ms)
         self.space, self.op_ms, self.errors = space, op_ms, errors
         self.weights = {TABLE: 1.0, **(weights or {})}
         self.constant_ms = self.weights.get(CONSTANT, 0.0)
+        self.doubts = dict(doubts or {})
         self._cost = AdditiveCost(space, self.op_latency_ms)
+        self._doubt = AdditiveCost(space, self._op_doubt_ms) if self.doubts else None
 
     def table_ms(self, spec: OpSpec) -> float:
         """The row of an operator; 0 where nothing runs."""
@@ -69,6 +73,13 @@ class TablePredictor(ConformalBounds):
         """What one operator adds to the latency of a network."""
         terms = (self.weights[name] * value(spec) for name, value in OP_TERMS.items() if name in self.weights)
         return self.weights[TABLE] * self.table_ms(spec) + sum(terms)
+
+    def _op_doubt_ms(self, spec: OpSpec) -> float:
+        return self.weights[TABLE] * self.doubts.get(str(spec), 0.0) * self.table_ms(spec)
+
+    def doubt_ms(self, archs: ArrayLike) -> NDArray[np.float64] | float:
+        """Of rows that were not measured; their errors are taken to go the same way."""
+        return self._doubt.of(archs) if self._doubt else 0.0
 
     def terms(self, archs: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """What a calibration may weight: (n, decisions) -> {term: (n,)}."""

@@ -116,6 +116,11 @@ def in_ms(latency_ms: float) -> str:
     return f"{latency_ms:.4g} ms" if latency_ms < 1000 else f"{latency_ms:.0f} ms"
 
 
+def in_mb(megabytes: float) -> str:
+    """`3.51 MB`"""
+    return f"{megabytes:.3g} MB"
+
+
 def in_percent(share: float, digits: int = 1) -> str:
     """`98.6 %`"""
     return f"{100 * share:.{digits}f} %"

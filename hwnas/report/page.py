@@ -6,7 +6,17 @@ from pathlib import Path
 
 import plotly.offline
 
-from hwnas.report.findings import Findings, in_millions, in_ms, in_percent, in_time, read_findings, trained_interval
+from hwnas.footprint import METRICS
+from hwnas.report.findings import (
+    Findings,
+    in_mb,
+    in_millions,
+    in_ms,
+    in_percent,
+    in_time,
+    read_findings,
+    trained_interval,
+)
 from hwnas.report.plots import (
     best_so_far,
     by_stage,
@@ -52,6 +62,11 @@ def _tiles(found: Findings) -> str:
     tiles.append(("measured latency", in_ms(found.latency_ms("winner")), budget))
     tiles.append(("multiply-adds", in_millions(winner["macs"], 1), ""))
     tiles.append(("parameters", in_millions(winner["params"], 2), ""))
+    sizes = found.measured or winner
+    for metric, name in METRICS.items():
+        if metric in sizes:
+            most_mb = found.config.get(f"max_{metric}")
+            tiles.append((name, in_mb(sizes[metric]), f"at most {in_mb(most_mb)}" if most_mb else ""))
     cells = (f"<div><span>{a}</span><b>{html.escape(b)}</b><span>{html.escape(c)}</span></div>" for a, b, c in tiles)
     return f'<div class="tiles">{"".join(cells)}</div>'
 
@@ -75,8 +90,11 @@ def _feasibility(found: Findings) -> str:
     f = found.feasible
     if not f:
         return ""
-    limit = f"those predicted within {in_ms(f['limit_ms'])}, which keep it with probability {f['confidence']:g}"
-    text = f"{in_percent(f['share_within'], 2)} of {f['samples']} networks drawn at random keep the budget: {limit}."
+    limits = ", ".join(f"{metric} at most {most:.4g}" for metric, most in f["limits"].items())
+    text = (
+        f"{in_percent(f['share_within'], 2)} of {f['samples']} networks drawn at random keep all limits ({limits}) "
+        f"with probability {f['confidence']:g}."
+    )
     row = [in_ms(f[f"{name}_ms"]) for name in ("smallest", "median", "largest", "budget")]
     headings = ["smallest", "median", "largest", "budget", "within the budget"]
     return paragraph(text) + table(headings, [[*row, in_percent(f["share_within"], 2)]])

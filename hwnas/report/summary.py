@@ -5,10 +5,12 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from hwnas.footprint import METRICS
 from hwnas.objective import SAME_LATENCY
 from hwnas.report.findings import (
     LABELS,
     Findings,
+    in_mb,
     in_millions,
     in_ms,
     in_percent,
@@ -17,7 +19,7 @@ from hwnas.report.findings import (
 )
 from hwnas.storage import Record
 
-HEADINGS = ["network", "test accuracy (95 % interval)", "measured", "predicted", "multiply-adds", "parameters"]
+HEADINGS = ["network", "test accuracy (95 % interval)", "measured", "predicted", "multiply-adds", "file", "memory"]
 IN_SENTENCES = {"random": "the best of random search", "mobilenet_v2": "width-scaled MobileNetV2"}
 
 
@@ -35,7 +37,7 @@ def rows_of(found: Findings) -> list[list[str]]:
             in_ms(found.latency_ms(label)),
             in_ms(network["predicted_ms"]) if network["predicted_ms"] is not None else "-",
             in_millions(network["macs"], 1),
-            in_millions(network["params"], 2),
+            *(in_mb(network[metric]) if metric in network else "-" for metric in METRICS),
         ]
         for label, network, trained in found.networks
     ]

@@ -28,6 +28,9 @@ class FakeRuntime:
     def version(self) -> str:
         return "fake 1"
 
+    def start(self) -> None:
+        return
+
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         found = (getattr(child, "block", None) for child in module.modules())
         blocks = [b for b in found if isinstance(b, Block)]

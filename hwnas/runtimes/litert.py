@@ -33,13 +33,16 @@ def _installed() -> tuple[str, str]:
     raise UserError("no TFLite runtime is installed; `pip install ai-edge-litert`")
 
 
+def _interpreter_module() -> Any:
+    return importlib.import_module(INTERPRETERS[_installed()[0]])
+
+
 class LoadedLiteRT:
     """An interpreter with its input bound."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        package, _ = _installed()
         with quiet():
-            interpreter = importlib.import_module(INTERPRETERS[package]).Interpreter(str(path), num_threads=threads)
+            interpreter = _interpreter_module().Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()
         self.interpreter: Any = interpreter
         self.input, self.output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -80,6 +83,9 @@ class LiteRT:
 
     def version(self) -> str:
         return " ".join(_installed())
+
+    def start(self) -> None:
+        _interpreter_module()
 
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch

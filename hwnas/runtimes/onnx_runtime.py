@@ -1,5 +1,6 @@
 """ONNX Runtime: torch.onnx's exporter converts, onnxruntime runs."""
 
+import importlib
 from collections.abc import Sequence
 from importlib import metadata as packages
 from pathlib import Path
@@ -61,6 +62,9 @@ class OnnxRuntime:
             return f"onnxruntime {packages.version('onnxruntime')}"
         except packages.PackageNotFoundError:
             raise UserError("ONNX Runtime is not installed; `pip install onnxruntime onnx`") from None
+
+    def start(self) -> None:
+        importlib.import_module("onnxruntime")
 
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch

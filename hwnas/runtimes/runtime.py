@@ -39,6 +39,10 @@ class Runtime(Protocol):
         """Of the library that runs the model, e.g. "ai-edge-litert 2.3.0"."""
         ...
 
+    def start(self) -> None:
+        """Imports the library that runs models: what memory is taken later is a model's own."""
+        ...
+
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         """Exports a module in eval mode, by the maintained converter: seconds. This is what ships."""
         ...

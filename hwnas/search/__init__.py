@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hwnas.search.constraint import Budget
+from hwnas.search.constraint import Budget, Limit
 from hwnas.search.evolution import Evolution, EvolutionConfig
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.strategy import Evaluator, ReplayError, Strategy, Trial, search
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluator",
     "Evolution",
     "EvolutionConfig",
+    "Limit",
     "RandomSearch",
     "ReplayError",
     "Strategy",

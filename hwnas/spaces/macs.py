@@ -1,4 +1,4 @@
-"""OpSpec -> multiply-adds and parameters, from its layers."""
+"""OpSpec -> multiply-adds, parameters and elements held, from its layers."""
 
 import math
 from collections.abc import Iterable
@@ -49,6 +49,32 @@ def op_activations(spec: OpSpec) -> int:
             case SqueezeExcite():
                 total += layer.squeezed + layer.channels * (1 + height * width)
     return total
+
+
+def op_peak_activations(spec: OpSpec) -> int:
+    """Elements held at once, at most: a layer's input and output, and the block's input if it is added in the end."""
+    _, height, width = spec.in_shape
+    elements = math.prod(spec.in_shape)
+    added, peak = elements if block(spec).residual else 0, 0
+    for number, layer in enumerate(block(spec).layers):
+        match layer:
+            case Conv():
+                height, width = -(-height // layer.stride), -(-width // layer.stride)
+                written = layer.out_channels * height * width
+            case GlobalPool():
+                written = layer.channels
+            case Linear():
+                written = layer.out_features
+            case SqueezeExcite():
+                written = elements
+        peak = max(peak, elements + written + (added if number else 0))
+        elements = written
+    return peak
+
+
+def op_stored(spec: OpSpec) -> int:
+    """Weights and biases of one operator in a model file: batch norm is part of them."""
+    return sum(math.prod(shape) + shape[0] for layer in block(spec).layers for shape in weight_shapes(layer))
 
 
 def op_params(spec: OpSpec) -> int:

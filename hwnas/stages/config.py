@@ -14,8 +14,10 @@ DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers 
 SETTLED_BY = {
     **dict.fromkeys(("data", "data_root", "skip_broken", "resolution", "seed"), "images/splits.json"),
     **dict.fromkeys(("on", "space", "width_mult"), "table.jsonl"),
-    **dict.fromkeys(("table", "calibration_networks"), "predictor.json"),
-    **dict.fromkeys(("budget_ms", "budget_of_median", "confidence"), "feasible.json"),
+    **dict.fromkeys(("table", "interpolate", "calibration_networks"), "predictor.json"),
+    **dict.fromkeys(
+        ("budget_ms", "budget_of_median", "max_file_mb", "max_peak_memory_mb", "confidence"), "feasible.json"
+    ),
     **dict.fromkeys(("supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
     **dict.fromkeys(("train_epochs", "lr"), "train"),
@@ -33,12 +35,15 @@ class RunConfig:
     on: str = "host_cpu1_litert_fp32"
     budget_ms: float | None = None
     budget_of_median: float | None = None
+    max_file_mb: float | None = None
+    max_peak_memory_mb: float | None = None
     confidence: float = 0.9
     space: str = "proxyless_small"
     resolution: int = 32
     width_mult: float = 1.0
     seed: int = 0
     table: str | None = None
+    interpolate: bool = False
     calibration_networks: int = 12
     supernet_epochs: int = 60
     supernet_lr: float | None = None
@@ -56,7 +61,15 @@ class RunConfig:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise UserError(f"{option(name)} is {getattr(self, name)}; allowed is {least} or more")
-        for name in ("budget_ms", "budget_of_median", "lr", "supernet_lr", "width_mult"):
+        for name in (
+            "budget_ms",
+            "budget_of_median",
+            "max_file_mb",
+            "max_peak_memory_mb",
+            "lr",
+            "supernet_lr",
+            "width_mult",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
@@ -108,4 +121,4 @@ def defaults() -> dict[str, str]:
     """How the help shows each default."""
     shown = {name: "none" if value is None else str(value) for name, value in asdict(RunConfig()).items()}
     rates = ", ".join(f"{rate} with {name}" for name, rate in DEFAULT_LR.items())
-    return shown | {"lr": rates, "supernet_lr": rates, "skip_broken": "no"}
+    return shown | {"lr": rates, "supernet_lr": rates, "skip_broken": "no", "interpolate": "no"}

@@ -1,50 +1,49 @@
-"""feasible: can the budget be met at all, and by how much of the space? Before any training."""
+"""feasible: can the limits be met at all, and by how much of the space? Before any training."""
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 
 from hwnas.errors import UserError
-from hwnas.latency import fastest_and_slowest
-from hwnas.latency.fitting import base_of
 from hwnas.latency.predictors import archs_array
+from hwnas.search import Budget
+from hwnas.spaces import Space, extremes
+from hwnas.stages.limits import Archs, Bound, Floats, bounds
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
 
 SAMPLES = 20_000
+SWEEPS = 10  # over all decisions; one is enough for a sum
 NO_BUDGET = "no budget came; give --budget-ms, or --budget-of-median as a share of the median network's latency"
 
 
 def run_stage(run: Run) -> None:
-    """Writes `feasible.json`; UserError with the nearest feasible budget where none is met."""
+    """Writes `feasible.json`; UserError with the nearest feasible limit where one is not met."""
     space = run.space
     predictor = load_predictor(run, space)
     rng = random.Random(f"feasible/{run.config.seed}")
-    random_ms = predictor.latency_ms(archs_array([space.sample(rng) for _ in range(SAMPLES)]))
-    smallest_ms, largest_ms = map(predictor.arch_ms, fastest_and_slowest(base_of(predictor)))
-    median_ms = float(np.median(random_ms))
-    budget_ms, confidence = _budget_ms(run, median_ms), run.config.confidence
-    margin = max(1.0, predictor.upper_factor(confidence))
-    limit_ms = budget_ms / margin
-    share = float((random_ms <= limit_ms).mean())
+    archs = archs_array([space.sample(rng) for _ in range(SAMPLES)])
+    median_ms = float(np.median(predictor.latency_ms(archs)))
+    smallest_ms = lowest(space, predictor.latency_ms)
+    largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs))
+    limited = bounds(run, predictor, _budget_ms(run, median_ms))
+    share = float(np.all([bound.upper(archs) <= bound.most for bound in limited], axis=0).mean())
     say(
         f"{space.name} on {run.config.on}: smallest {smallest_ms:.4g} ms, median {median_ms:.4g} ms, largest "
-        f"{largest_ms:.4g} ms; {100 * share:.3g} % of random networks keep {budget_ms:.4g} ms with probability "
-        f"{confidence:g}: those predicted within {limit_ms:.4g} ms"
+        f"{largest_ms:.4g} ms; {100 * share:.3g} % of random networks keep {_told(limited)} with probability "
+        f"{run.config.confidence:g}"
     )
-    if limit_ms < smallest_ms:
-        raise UserError(
-            f"a budget of {budget_ms:.4g} ms is below the smallest network's {smallest_ms * margin:.4g} ms (predicted "
-            f"{smallest_ms:.4g} ms, kept with probability {confidence:g}); the nearest feasible budget is "
-            f"{smallest_ms * margin * 1.001:.4g} ms: choose at least that, or a smaller --width-mult or --resolution "
-            "in another --out"
-        )
+    for bound in limited:
+        _check(run, space, bound)
+    if not share:  # raises where nothing that keeps all limits at once is found
+        Budget(space, tuple(bound.limit() for bound in limited)).sample(rng)
     run.write(
         "feasible.json",
         {
-            "budget_ms": budget_ms,
-            "limit_ms": limit_ms,
-            "confidence": confidence,
+            "budget_ms": limited[0].most,
+            "limits": {bound.metric: bound.most for bound in limited},
+            "confidence": run.config.confidence,
             "smallest_ms": smallest_ms,
             "median_ms": median_ms,
             "largest_ms": largest_ms,
@@ -52,6 +51,39 @@ def run_stage(run: Run) -> None:
             "samples": SAMPLES,
         },
     )
+
+
+def _told(limited: list[Bound]) -> str:
+    return " and ".join(f"{bound.what} of {bound.most:.4g} {bound.unit}" for bound in limited)
+
+
+def _check(run: Run, space: Space, bound: Bound) -> None:
+    """UserError where no network keeps this limit."""
+    smallest = lowest(space, bound.upper)
+    if bound.most < smallest:
+        raise UserError(
+            f"a {bound.what} of {bound.most:.4g} {bound.unit} is below the smallest network's {smallest:.4g} "
+            f"{bound.unit}, kept with probability {run.config.confidence:g}; the nearest feasible {bound.option} is "
+            f"{1.001 * smallest:.4g}: choose at least that, or a smaller --width-mult or --resolution in another --out"
+        )
+
+
+def lowest(space: Space, cost: Callable[[Archs], Floats]) -> float:
+    """The lowest cost of any network: exact for sums over slots with a decision each, a good one for others.
+
+    Every decision in turn takes its cheapest choice, until none changes.
+    """
+    arch = extremes(space)[0]
+    found = float(cost([arch])[0])
+    for _ in range(SWEEPS):
+        before = found
+        for d, decision in enumerate(space.decisions):
+            choices = [(*arch[:d], choice, *arch[d + 1 :]) for choice in range(len(decision.choices))]
+            costs = cost(choices)
+            arch, found = choices[int(costs.argmin())], float(costs.min())
+        if found >= before:
+            break
+    return found
 
 
 def _budget_ms(run: Run, median_ms: float) -> float:

@@ -3,13 +3,17 @@
 import random
 
 from hwnas.devices import load_profile
+from hwnas.footprint import METRICS, fit_footprint
 from hwnas.latency import TablePredictor, fastest_and_slowest
-from hwnas.latency.fitting import fit_predictor
+from hwnas.latency.fitting import Fit, fit_predictor
+from hwnas.latency.interpolation import interpolate
 from hwnas.latency.profiler import rows_to_measure
-from hwnas.spaces import Arch
-from hwnas.stages.networks import measured_ms, operator_table, own_network
+from hwnas.latency.table import LatencyTable
+from hwnas.spaces import Arch, Space
+from hwnas.stages.networks import NetworkId, measured_footprints, measured_ms, operator_table, own_network
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
+from hwnas.storage import Record
 
 CANDIDATES_PER_NETWORK = 20
 
@@ -46,19 +50,52 @@ def run_stage(run: Run) -> None:
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
-    op_ms = {key: table[key].median_ms for key in rows_to_measure(space) if key in table}
-    predictor = TablePredictor(space, op_ms)
-    archs = calibration_archs(predictor, run.config.calibration_networks, run.config.seed)
-    with progress("measuring whole networks") as report:
-        measured = measured_ms(run, [own_network(run, space, arch) for arch in archs], report)
-    fit = fit_predictor(space, op_ms, archs, measured)
-    rows = zip(archs, fit.predictor.latency_ms(archs).tolist(), fit.left_out_ms.tolist(), measured, strict=True)
-    keys = ("arch", "predicted_ms", "left_out_ms", "measured_ms")
-    networks = [dict(zip(keys, (list(arch), *values), strict=True)) for arch, *values in rows]
-    identity, steadiness = table.identity, str(table.steadiness(op_ms, profile.timing.drift_pct))
+    op_ms, doubts = complete_rows(run, space, table)
+    archs = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
+    measured, footprints = _measure(run, [own_network(run, space, arch) for arch in archs])
+    fit = fit_predictor(space, op_ms, archs, measured, doubts)
+    sizes = {m: fit_footprint(space, archs, [footprint[m] for footprint in footprints]) for m in METRICS}
     record = fit.as_record()
-    run.write("predictor.json", {**record, "networks": networks, "identity": identity, "steadiness": steadiness})
+    run.write(
+        "predictor.json",
+        {
+            **record,
+            "networks": _networks(fit, archs),
+            "footprint": {metric: size.as_record() for metric, size in sizes.items()},
+            "identity": table.identity,
+            "steadiness": str(table.steadiness([key for key in op_ms if key in table], profile.timing.drift_pct)),
+        },
+    )
     say(
         f"calibrated on {len(archs)} networks by {fit.method}: left out, each is missed by "
-        f"{record['mape_pct']:.1f} % on average, {record['max_error_pct']:.1f} % at most"
+        f"{record['mape_pct']:.1f} % on average, {record['max_error_pct']:.1f} % at most; its file size by "
+        f"{sizes['file_mb'].mape_pct:.1f} %, its peak memory by {sizes['peak_memory_mb'].mape_pct:.1f} %"
     )
+
+
+def _measure(run: Run, networks: list[NetworkId]) -> tuple[list[float], list[dict[str, float]]]:
+    """Milliseconds, and size and memory by metric, of each."""
+    with progress("measuring whole networks") as report:
+        measured = measured_ms(run, networks, report)
+    with progress("measuring their memory") as report:
+        return measured, measured_footprints(run, networks, report)
+
+
+def _networks(fit: Fit, archs: list[Arch]) -> list[Record]:
+    """The calibration networks as `predictor.json` holds them."""
+    predicted_ms = fit.predictor.latency_ms(archs).tolist()
+    rows = zip(archs, predicted_ms, fit.left_out_ms.tolist(), fit.measured_ms.tolist(), strict=True)
+    keys = ("arch", "predicted_ms", "left_out_ms", "measured_ms")
+    return [dict(zip(keys, (list(arch), *values), strict=True)) for arch, *values in rows]
+
+
+def complete_rows(run: Run, space: Space, table: LatencyTable) -> tuple[dict[str, float], dict[str, float]]:
+    """(milliseconds by row, the doubt of those that are guessed, as the run's options allow it or not)."""
+    needed = rows_to_measure(space)
+    op_ms = {key: table[key].median_ms for key in needed if key in table}
+    missing = [spec for key, spec in needed.items() if key not in op_ms]
+    if not missing or not run.config.interpolate:
+        return op_ms, {}
+    guesses = interpolate({key: table[key].median_ms for key in table}, missing)
+    say(f"{len(guesses)} of {len(needed)} operators are guessed from the others, which widens the intervals")
+    return op_ms | {k: g.latency_ms for k, g in guesses.items()}, {k: g.doubt for k, g in guesses.items()}

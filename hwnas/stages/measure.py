@@ -6,10 +6,10 @@ from typing import Any
 from hwnas.devices import Measurement, Profile, load_profile
 from hwnas.errors import UserError
 from hwnas.stages.export import file_key
-from hwnas.stages.networks import NetworkId, measure_together, network_of
+from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
+from hwnas.stages.networks import NetworkId, footprint_of, measure_together, network_of
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import BASELINES, Run, say
-from hwnas.stages.select import TOLERANCE, TOLERANCE_PCT
 from hwnas.stages.train import checkpoint_name
 from hwnas.storage import Record, read_json
 
@@ -28,26 +28,29 @@ def run_stage(run: Run) -> None:
     profile = load_profile(run.config.on)
     path = run.file("export") / exported["files"][file_key(profile)]["path"]
     together = measure_together({"winner": path}, profile, _baselines(selection))
-    measurement = together["winner"]
+    measurement, footprint = together["winner"], footprint_of(path, profile)
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}
     attempts: list[Record] = before.get("attempts", [])
-    within = measurement.median_ms <= TOLERANCE * budget_ms
-    if not within and winner["arch"] not in [a["arch"] for a in attempts]:
-        reason = f"{measurement.median_ms:.4g} ms is over {budget_ms:.4g} ms"
+    broken = broken_limit(run.config, budget_ms, measurement.median_ms, footprint)
+    if broken and winner["arch"] not in [a["arch"] for a in attempts]:
         attempts.append(
             {
                 "arch": winner["arch"],
                 "choices": winner["choices"],
                 "measured_ms": measurement.median_ms,
-                "reason": reason,
+                "reason": broken,
             }
         )
-    run.write("measure.json", _record(together, profile, winner, budget_ms, within, attempts, exported))
-    say(f"{path.name}: median {measurement.median_ms:.4g} ms, {verdict(measurement.median_ms, budget_ms)}")
-    if not within:
+    record = _record(together, profile, winner, budget_ms, not broken, attempts, exported)
+    run.write("measure.json", {**record, **footprint})
+    say(
+        f"{path.name}: median {measurement.median_ms:.4g} ms, {verdict(measurement.median_ms, budget_ms)}; file of "
+        f"{footprint['file_mb']:.3g} MB, peak memory {footprint['peak_memory_mb']:.3g} MB"
+    )
+    if broken:
         raise OverBudget(
-            f"the exported model takes {measurement.median_ms:.4g} ms, more than {TOLERANCE_PCT} % over the budget of "
-            f"{budget_ms:.4g} ms; run `hwnas select`, `train`, `export` and `measure` again for the next candidate"
+            f"the exported model breaks a limit by more than {TOLERANCE_PCT} %: {broken}; run `hwnas select`, `train`, "
+            "`export` and `measure` again for the next candidate"
         )
 
 

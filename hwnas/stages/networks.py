@@ -8,6 +8,7 @@ from typing import Any
 
 from hwnas.devices import Measurement, Profile, load_profile, open_device, pooled
 from hwnas.errors import UserError
+from hwnas.footprint import METRICS
 from hwnas.latency.profiler import build_model, identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
@@ -102,6 +103,28 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
             f"{table.errors.get(failed[0], 'interrupted')}; run the same command again to retry them"
         )
     return [table[network.key].median_ms for network in networks]
+
+
+def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report) -> list[dict[str, float]]:
+    """File size and peak memory of each network, by metric; what `footprints.jsonl` lacks is measured now."""
+    profile, journal = load_profile(run.config.on), run.journal("footprints.jsonl")
+    known = {record["network"]: record for record in journal.records}
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        for number, network in enumerate(networks):
+            report(number, len(networks), network.key)
+            if network.key not in known:
+                path = build_model(network.space.ops(network.arch), profile, Path(folder), "model")
+                known[network.key] = {"network": network.key, **footprint_of(path, profile)}
+                journal.append(known[network.key])
+    return [{metric: known[network.key][metric] for metric in METRICS} for network in networks]
+
+
+def footprint_of(path: Path, profile: Profile) -> dict[str, float]:
+    """File size and peak memory of a model file on the profile's device; UserError where it does not run."""
+    memory = open_device(profile).peak_memory(path, profile.timing.timeout_s)
+    if memory.error:
+        raise UserError(f"the memory of {path.name} could not be measured on {profile.name}: {memory.error}")
+    return {"file_mb": path.stat().st_size / 1e6, "peak_memory_mb": memory.peak_mb}
 
 
 def measure_together(

@@ -1,13 +1,14 @@
-"""The predictor of a run, and the budget it was given."""
+"""What `fit` left: the predictors of a run, and the budget that they were compared with."""
 
 from hwnas.errors import UserError
+from hwnas.footprint import METRICS, FootprintPredictor
 from hwnas.latency.fitting import Fitted, from_record
 from hwnas.spaces import Space
 from hwnas.stages.run import Run
 
 
 def load_predictor(run: Run, space: Space) -> Fitted:
-    """What `fit` left; needs neither the device nor its packages."""
+    """Of latency; needs neither the device nor its packages."""
     record = run.needs("predictor.json", "fit")
     found = (record["identity"]["space"], record["identity"]["resolution"])
     if found != (space.name, str(space.input_shape[1])):
@@ -18,11 +19,12 @@ def load_predictor(run: Run, space: Space) -> Fitted:
     return from_record(space, record)
 
 
+def load_footprints(run: Run, space: Space) -> dict[str, FootprintPredictor]:
+    """Of each metric of `footprint.METRICS`."""
+    record = run.needs("predictor.json", "fit")["footprint"]
+    return {metric: FootprintPredictor.from_record(space, record[metric]) for metric in METRICS}
+
+
 def load_budget_ms(run: Run) -> float:
     """The budget that `feasible` found to be reachable."""
     return float(run.needs("feasible.json", "feasible")["budget_ms"])
-
-
-def load_limit_ms(run: Run) -> float:
-    """The predicted latency up to which a network keeps the budget with the probability asked for."""
-    return float(run.needs("feasible.json", "feasible")["limit_ms"])

@@ -16,11 +16,14 @@ def run_stage(run: Run) -> None:
     with progress("profiling") as report:
         profile_space(space, profile, table, run.config.seed, report)
     missing = [key for key in rows_to_measure(space) if key not in table]
-    if missing:
+    if missing and run.config.interpolate:
+        say(f"{len(missing)} operators could not be measured on {profile.name}; `hwnas fit` will guess them")
+    elif missing:
         first = missing[0]
         raise UserError(
             f"{len(missing)} operators could not be measured on {profile.name}, first {first}: "
-            f"{table.errors.get(first, 'interrupted')}; run `hwnas profile` again to retry them"
+            f"{table.errors.get(first, 'interrupted')}; run `hwnas profile` again to retry them, or give --interpolate "
+            "to guess them from the others"
         )
     say(f"{len(table)} operators are in {table.journal.path}")
-    say(str(table.steadiness(rows_to_measure(space), profile.timing.drift_pct)))
+    say(str(table.steadiness([key for key in rows_to_measure(space) if key in table], profile.timing.drift_pct)))

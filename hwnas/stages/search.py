@@ -9,10 +9,21 @@ import torch
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet, fastest
-from hwnas.objective import accuracy_and_latency, hard_budget, pareto_front
-from hwnas.search import Budget, Evolution, EvolutionConfig, RandomSearch, ReplayError, Strategy, Trial, search
+from hwnas.objective import Metrics, accuracy_and_latency, hard_limits, pareto_front
+from hwnas.search import (
+    Budget,
+    Evaluator,
+    Evolution,
+    EvolutionConfig,
+    RandomSearch,
+    ReplayError,
+    Strategy,
+    Trial,
+    search,
+)
 from hwnas.spaces import Arch, Space, macs, params
-from hwnas.stages.predictor import load_limit_ms, load_predictor
+from hwnas.stages.limits import load_limits
+from hwnas.stages.predictor import load_footprints, load_predictor
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Journal, Record, read_json
@@ -25,15 +36,16 @@ EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 def run_stage(run: Run) -> None:
     """Writes `supernet.pt`, `trials.jsonl` and `front.json`."""
     splits, space = run.splits(), run.space
-    budget = Budget(space, load_predictor(run, space).arch_ms, load_limit_ms(run))
+    budget = load_limits(run, space)
     trials = run.journal("trials.jsonl")
     check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
     compute = load_compute(run, space)
     accuracy = trained_supernet(run, space, splits, compute)
     count = run.config.population * run.config.generations
     evolution = Evolution(budget, run.config.seed, EvolutionConfig(run.config.population, _parents(run)))
+    evaluate = _evaluator(run, budget, accuracy)
     for name, strategy in (("random", RandomSearch(budget, run.config.seed + 1)), ("evolution", evolution)):
-        _search(name, strategy, budget, accuracy, trials, count)
+        _search(name, strategy, budget, evaluate, trials, count)
     write_front(run, trials)
 
 
@@ -76,16 +88,26 @@ def trained_supernet(run: Run, space: Space, splits: Splits, compute: Compute) -
     return PathAccuracy(training.module, batches, splits.search, resolution, compute)
 
 
-def _search(
-    name: str, strategy: Strategy, budget: Budget, accuracy: Callable[[Arch], float], journal: Journal, count: int
-) -> None:
-    done = [trial_of(r) for r in journal.records if r["strategy"] == name]
-    known = {tuple(r["arch"]): r["accuracy"] for r in journal.records}
+def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> Evaluator:
+    """Architecture -> the metrics of a trial."""
+    space = budget.space
+    predictor, footprints = load_predictor(run, space), load_footprints(run, space)
 
     def evaluate(arch: Arch) -> dict[str, float]:
-        ops = budget.space.ops(arch)
-        found = known[arch] if arch in known else accuracy(arch)
-        return {"accuracy": found, "latency_ms": budget.latency_ms(arch), "macs": macs(ops), "params": params(ops)}
+        ops = space.ops(arch)
+        sizes_mb = {metric: float(footprint.mb([arch])[0]) for metric, footprint in footprints.items()}
+        cost = {"latency_ms": predictor.arch_ms(arch), **budget.metrics(arch), **sizes_mb}
+        return {"accuracy": accuracy(arch), **cost, "macs": macs(ops), "params": params(ops)}
+
+    return evaluate
+
+
+def _search(name: str, strategy: Strategy, budget: Budget, evaluate: Evaluator, journal: Journal, count: int) -> None:
+    done = [trial_of(r) for r in journal.records if r["strategy"] == name]
+    known = {tuple(r["arch"]): trial_of(r).metrics for r in journal.records}  # of both strategies
+
+    def evaluate_once(arch: Arch) -> Metrics:
+        return known[arch] if arch in known else evaluate(arch)
 
     with progress(f"{name} search") as report:
 
@@ -95,7 +117,7 @@ def _search(
             report(len(mine), count, f"best {max(r['accuracy'] for r in mine):.4f}")
 
         try:
-            search(strategy, evaluate, hard_budget(budget.budget_ms), count, done, on_trial)
+            search(strategy, evaluate_once, hard_limits(budget.by_metric), count, done, on_trial)
         except ReplayError as error:
             raise UserError(_other_search(journal, str(error))) from None
 
@@ -104,13 +126,15 @@ def check_trials(journal: Journal, budget: Budget) -> None:
     """UserError where the trials so far were not predicted as they would be now."""
     for number, record in enumerate(journal.records, start=1):
         try:
-            then_ms, now_ms = float(record["latency_ms"]), budget.latency_ms(tuple(record["arch"]))
+            then = {metric: float(record[metric]) for metric in budget.by_metric}
+            now = budget.metrics(tuple(record["arch"]))
         except (KeyError, TypeError, ValueError) as error:
             reason = f"line {number} is no trial of {budget.space.name} ({type(error).__name__}: {error})"
             raise UserError(_other_search(journal, reason)) from None
-        if not math.isclose(then_ms, now_ms, rel_tol=1e-9):
-            reason = f"line {number} was predicted at {then_ms:.6g} ms, which are {now_ms:.6g} ms now"
-            raise UserError(_other_search(journal, reason))
+        for metric in then:
+            if not math.isclose(then[metric], now[metric], rel_tol=1e-9):
+                reason = f"{metric} of line {number} was {then[metric]:.6g}, and is {now[metric]:.6g} now"
+                raise UserError(_other_search(journal, reason))
 
 
 def _other_search(journal: Journal, reason: str) -> str:

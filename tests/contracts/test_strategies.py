@@ -1,13 +1,14 @@
 """What every strategy must do on every space."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.objective import hard_budget
-from hwnas.search import STRATEGIES, Budget, search
-from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes, macs
+from hwnas.objective import hard_limits
+from hwnas.search import STRATEGIES, Budget, Limit, search
+from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes, macs, params
 
 TRIALS = 120
 
@@ -21,9 +22,13 @@ def cost_ms(space):
     return lambda arch: macs(space.ops(arch)) / 1e7
 
 
+def at_most(space, budget_ms):
+    return Budget(space, (Limit("latency_ms", cost_ms(space), budget_ms),))
+
+
 def budget_of(space, share=0.4):
     low, high = map(cost_ms(space), extremes(space))
-    return Budget(space, cost_ms(space), low + share * (high - low))
+    return at_most(space, low + share * (high - low))
 
 
 def toy(space):
@@ -39,11 +44,11 @@ def toy(space):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_asks_keep_the_budget_and_the_seed_decides(name, space):
     budget = budget_of(space)
-    objective = hard_budget(budget.budget_ms)
+    objective = hard_limits(budget.by_metric)
     runs = [search(STRATEGIES[name](budget, seed), toy(space), objective, TRIALS) for seed in (5, 5, 6)]
     for trial in runs[0]:
         space.check(trial.arch)
-        assert trial.metrics["latency_ms"] <= budget.budget_ms
+        assert trial.metrics["latency_ms"] <= budget.by_metric["latency_ms"]
     archs = [[t.arch for t in run] for run in runs]
     assert archs[0] == archs[1] != archs[2]
     assert len(set(archs[0])) == TRIALS  # nothing is evaluated twice
@@ -52,7 +57,7 @@ def test_asks_keep_the_budget_and_the_seed_decides(name, space):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_replaying_a_cut_off_search_continues_it_exactly(name, space):
     budget = budget_of(space)
-    objective = hard_budget(budget.budget_ms)
+    objective = hard_limits(budget.by_metric)
     whole = search(STRATEGIES[name](budget, 5), toy(space), objective, TRIALS)
     evaluated = []
 
@@ -71,7 +76,7 @@ def test_evolution_beats_random_search(space):
     budget = budget_of(space)
 
     def best(name, seed):
-        trials = search(STRATEGIES[name](budget, seed), toy(space), hard_budget(budget.budget_ms), 300)
+        trials = search(STRATEGIES[name](budget, seed), toy(space), hard_limits(budget.by_metric), 300)
         return max(t.metrics["accuracy"] for t in trials)
 
     seeds = range(5)
@@ -88,4 +93,18 @@ def test_a_budget_few_networks_keep_is_reached_by_repair(space):
 
 def test_an_impossible_budget_ends(space):
     with pytest.raises(UserError, match="smallest feasible budget"):
-        Budget(space, cost_ms(space), 1e-9).sample(random.Random(0))
+        at_most(space, 1e-9).sample(random.Random(0))
+
+
+def test_every_limit_is_kept_also_where_they_pull_apart(space):
+    """Few parameters and few multiply-adds are not the same networks."""
+    millions = [
+        Limit("million_macs", lambda arch: macs(space.ops(arch)) / 1e6, 0.0),
+        Limit("million_params", lambda arch: params(space.ops(arch)) / 1e6, 0.0),
+    ]
+    low, high = extremes(space)
+    budget = Budget(space, tuple(replace(x, most=x.of(low) + 0.15 * (x.of(high) - x.of(low))) for x in millions))
+    for seed in range(5):
+        arch = budget.sample(random.Random(seed))
+        assert budget.holds(arch)
+        assert all(budget.metrics(arch)[metric] <= most for metric, most in budget.by_metric.items())

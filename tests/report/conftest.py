@@ -26,6 +26,8 @@ def network(label, arch):
         "supernet_accuracy": 0.56,
         "predicted_ms": 1.5,
         "measured_ms": 1.6,
+        "file_mb": 2.5,
+        "peak_memory_mb": 7.25,
         "macs": macs(ops),
         "params": params(ops),
     }
@@ -68,11 +70,12 @@ def files(archs):
         },
         "feasible.json": {
             **{"budget_ms": 2.0, "smallest_ms": 0.5, "median_ms": 3.0, "largest_ms": 9.0},
-            **{"share_within": 0.2512, "samples": 400, "limit_ms": 1.9, "confidence": 0.9},
+            **{"share_within": 0.2512, "samples": 400, "limits": {"latency_upper_ms": 2.0}, "confidence": 0.9},
         },
         "compute.json": {"device": "cpu", "channels_last": True, "autocast": False, "timings_ms": {"cpu": 52.5}},
         "measure.json": {
             **{"checkpoint": "winner", "runtime": "ort", "budget_ms": 2.0, "median_ms": 1.7654, "within_budget": True},
+            **{"file_mb": 2.625, "peak_memory_mb": 7.5},
             **{"baselines_ms": {"random": 1.2345, "mobilenet_v2": 1.7321}, "attempts": [slow]},
         },
         "export.json": {

@@ -172,11 +172,38 @@ def test_an_impossible_budget_brings_the_nearest_feasible_one(hwnas, fitted, tmp
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"budget_of_median": None, "budget_ms": 1e-6}))
     done = hwnas("feasible", "--out", run)
-    assert_one_line(done, "is below the smallest network's", "the nearest feasible budget is")
+    assert_one_line(done, "is below the smallest network's", "the nearest feasible --budget-ms is")
     assert not (run / "feasible.json").exists()
-    nearest = done.stderr.split("nearest feasible budget is ")[1].split(" ms")[0]
+    nearest = done.stderr.split("nearest feasible --budget-ms is ")[1].split(":")[0]
     (run / "config.json").write_text(json.dumps(config | {"budget_of_median": None, "budget_ms": float(nearest)}))
     assert hwnas("feasible", "--out", run).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("--max-file-mb", "a file size of"), ("--max-peak-memory-mb", "a peak memory of")]
+)
+def test_an_impossible_size_brings_the_nearest_feasible_one(hwnas, fitted, tmp_path, option, words):
+    run = tmp_path / "run"
+    shutil.copytree(fitted, run)
+    done = hwnas("feasible", option, "0.0001", "--out", run)
+    assert_one_line(done, words, f"nearest feasible {option} is")
+    nearest = done.stderr.split(f"nearest feasible {option} is ")[1].split(":")[0]
+    assert hwnas("feasible", option, nearest, "--out", run).returncode == 0
+
+
+def test_missing_rows_are_guessed_only_where_that_is_asked_for(hwnas, fitted, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(fitted, run)
+    (run / "predictor.json").unlink()
+    lines = (run / "table.jsonl").read_text().splitlines(keepends=True)
+    gone = next(json.loads(line)["op"] for line in lines[1:] if json.loads(line).get("op", "").startswith("ir"))
+    kept = [lines[0], *(line for line in lines[1:] if json.loads(line).get("op") != gone)]
+    (run / "table.jsonl").write_text("".join(kept))
+    assert_one_line(hwnas("fit", "--out", run), "lacks 1 of the 46 operators", gone, "run `hwnas profile`")
+    done = hwnas("fit", "--interpolate", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 46 operators are guessed from the others" in done.stderr
+    assert list(json.loads((run / "predictor.json").read_text())["doubts"]) == [gone]
 
 
 def test_a_mistake_can_be_mended_in_the_same_run(hwnas, fitted, tmp_path):
@@ -184,7 +211,7 @@ def test_a_mistake_can_be_mended_in_the_same_run(hwnas, fitted, tmp_path):
     assert hwnas("plan", *QUICK, "--out", tmp_path / "new").returncode == 0
     run = tmp_path / "run"
     shutil.copytree(fitted, run)
-    assert_one_line(hwnas("feasible", "--budget-ms", "1e-6", "--out", run), "nearest feasible budget")
+    assert_one_line(hwnas("feasible", "--budget-ms", "1e-6", "--out", run), "nearest feasible --budget-ms")
     assert hwnas("feasible", "--budget-of-median", "0.5", "--out", run).returncode == 0
     assert_one_line(hwnas("feasible", "--budget-of-median", "0.7", "--out", run), "choose another --out")
 

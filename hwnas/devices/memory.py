@@ -1,0 +1,53 @@
+"""The process in which the host measures a model's peak memory: one model, one process, one JSON object on stdout.
+
+Run as `python -m hwnas.devices.memory RUNTIME THREADS MODEL`.
+"""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from hwnas.runtimes import RUNTIMES
+
+STATUS = Path("/proc/self/status")  # Linux and Android
+RESET_PEAK = (Path("/proc/self/clear_refs"), "5")  # proc(5): resets the peak resident set size
+RUNS = 3  # some runtimes allocate once more on the second run
+
+
+def resident_bytes(field: str) -> int:
+    """VmRSS, what is resident now, or VmHWM, the most that was; OSError where the system does not tell."""
+    for line in STATUS.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise OSError(f"{STATUS} tells no {field}")
+
+
+def peak_memory_bytes(runtime: str, threads: int, model: Path) -> int:
+    """What loading and running a model adds to a process that has the runtime's library loaded already."""
+    RUNTIMES[runtime].start()
+    with suppress(OSError):  # some kernels lack it: the peak of starting the library counts then
+        RESET_PEAK[0].write_text(RESET_PEAK[1])
+    before_bytes = resident_bytes("VmRSS")
+    loaded = RUNTIMES[runtime].load(model, threads)
+    for _ in range(RUNS):
+        loaded.invoke()
+    return resident_bytes("VmHWM") - before_bytes
+
+
+def main() -> None:
+    """Keeps the real stdout for the answer: runtimes print on it."""
+    runtime, threads, model = sys.argv[1:]
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        answer: dict[str, object] = {"peak_memory_bytes": peak_memory_bytes(runtime, int(threads), Path(model))}
+    except Exception as error:  # noqa: BLE001 whatever a runtime raises for a bad file is the measurement's result
+        answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+    print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What the networks of a run are held to: latency, and where options say so file size and peak memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.footprint import METRICS, FootprintPredictor
+from hwnas.latency.fitting import Fitted
+from hwnas.search import Budget, Limit
+from hwnas.spaces import Arch, Space
+from hwnas.stages.config import RunConfig, option
+from hwnas.stages.predictor import load_budget_ms, load_footprints, load_predictor
+from hwnas.stages.run import Run
+
+Floats = NDArray[np.float64]
+Archs = NDArray[np.uint8] | Sequence[Arch]
+TOLERANCE_PCT = 3  # what is measured may be this much above a limit: measuring repeats no better
+TOLERANCE = 1 + TOLERANCE_PCT / 100
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is limited, by which option, what it is expected to be at most, and the most that is allowed."""
+
+    metric: str  # as `trials.jsonl` has it
+    what: str
+    option: str
+    upper: Callable[[Archs], Floats]  # (n, decisions) -> (n,)
+    most: float
+
+    @property
+    def unit(self) -> str:
+        return self.metric.rpartition("_")[2].replace("mb", "MB")
+
+    def limit(self) -> Limit:
+        """For single architectures."""
+        return Limit(self.metric, lambda arch: float(self.upper([arch])[0]), self.most)
+
+
+def bounds(run: Run, predictor: Fitted, budget_ms: float) -> list[Bound]:
+    """Everything that the run's options limit; what is kept with the probability `--confidence` counts."""
+    confidence = run.config.confidence
+
+    def latency_ms(archs: Archs) -> Floats:
+        return np.maximum(predictor.upper_ms(archs, confidence), predictor.latency_ms(archs))
+
+    found = [Bound("latency_upper_ms", "latency", option("budget_ms"), latency_ms, budget_ms)]
+    footprints = load_footprints(run, predictor.space)
+    for metric, what in METRICS.items():
+        most = getattr(run.config, field := f"max_{metric}")
+        if most is not None:
+            upper, upper_mb = metric.replace("_mb", "_upper_mb"), _upper_mb(footprints[metric], run)
+            found.append(Bound(upper, what, option(field), upper_mb, most))
+    return found
+
+
+def _upper_mb(predictor: FootprintPredictor, run: Run) -> Callable[[Archs], Floats]:
+    return lambda archs: predictor.upper_mb(archs, run.config.confidence)
+
+
+def load_limits(run: Run, space: Space) -> Budget:
+    """What the networks of the search are held to."""
+    predictor = load_predictor(run, space)
+    return Budget(space, tuple(bound.limit() for bound in bounds(run, predictor, load_budget_ms(run))))
+
+
+def broken_limit(config: RunConfig, budget_ms: float, latency_ms: float, footprint: Mapping[str, float]) -> str:
+    """Which limit a measured network breaks by more than 3 %, as `0.31 ms is over 0.28 ms`; empty where none."""
+    if latency_ms > TOLERANCE * budget_ms:
+        return f"{latency_ms:.4g} ms is over {budget_ms:.4g} ms"
+    for metric, what in METRICS.items():
+        most_mb = getattr(config, f"max_{metric}")
+        if most_mb is not None and footprint[metric] > TOLERANCE * most_mb:
+            return f"a {what} of {footprint[metric]:.4g} MB is over {most_mb:.4g} MB"
+    return ""
