@@ -65,11 +65,16 @@ class OnnxRuntime:
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch
 
-        from hwnas.runtimes.onnx_blocks import INPUT, OUTPUT
+        from hwnas.runtimes.onnx_blocks import INPUT, OPSET, OUTPUT
 
         with quiet():
             program = torch.onnx.export(
-                module.eval(), (torch.zeros(1, *input_shape),), dynamo=True, input_names=[INPUT], output_names=[OUTPUT]
+                module.eval(),
+                (torch.zeros(1, *input_shape),),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
             )
             assert program is not None
             model = program.model_proto
