@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.storage import write_bytes
 
@@ -89,10 +89,10 @@ class OnnxRuntime:
         content = build_onnx(blocks, weights, input_shape)
         write_bytes(path, content)
 
-    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
-        from hwnas.runtimes.quantisation import quantise_onnx
+    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+        from hwnas.runtimes.precision import reduce_onnx
 
-        quantise_onnx(path, images, out)
+        reduce_onnx(path, dtype, images, out)
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedOnnx(path, threads)
