@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hwnas.devices.device import Clock, RunConfig
 from hwnas.errors import UserError
 from hwnas.resources import find
+from hwnas.runtimes.runtime import Dtype
 
 
 class Timing(BaseModel):
@@ -57,7 +58,7 @@ class Profile(BaseModel):
     name: str  # the file's stem
     device: Literal["host", "fake"]
     runtime: Literal["litert", "ort", "fake"]
-    dtype: Literal["fp32", "int8"]
+    dtype: Dtype
     threads: Annotated[int, Field(ge=1, le=256)]
     affinity: Literal["auto", "none"] | tuple[int, ...] = "auto"  # auto: as many cores as threads, the last ones
     timing: Timing = Timing()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes.runtime import Dtype, ReducedDtype
 
 MAX_RELATIVE_ERROR = 1e-4  # of logits, relative to the largest one
 
@@ -33,6 +34,12 @@ class Exported:
         return asdict(self)
 
 
+def model_path(folder: Path, runtime: str, dtype: Dtype = "fp32") -> Path:
+    """Where a runtime's file of a precision is: `model.tflite`, `model.fp16.tflite`."""
+    stem = "model" if dtype == "fp32" else f"model.{dtype}"
+    return folder / f"{stem}{RUNTIMES[runtime].suffix}"
+
+
 def logits_of(path: Path, runtime: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, C, H, W) -> (n, classes), image by image as a phone would."""
     model = RUNTIMES[runtime].load(path, threads=1)
@@ -52,7 +59,7 @@ def export(
     VerificationError where logits differ by more than 1e-4 of the largest one, or where any image's top-1 differs.
     """
     module = module.cpu().to(memory_format=torch.contiguous_format).eval()
-    path = folder / f"model{RUNTIMES[runtime].suffix}"
+    path = model_path(folder, runtime)
     _, *shape = images.shape
     RUNTIMES[runtime].convert(module, (shape[0], shape[1], shape[2]), path)
     RUNTIMES[runtime].write_metadata(path, dict(metadata))
@@ -83,21 +90,21 @@ def _compared(
     )
 
 
-def export_int8(
+def export_reduced(
     runtime: str,
+    dtype: ReducedDtype,
     folder: Path,
     metadata: Mapping[str, str],
     calibration: NDArray[np.float32],
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
 ) -> Exported:
-    """Quantises the exported fp32 file, and compares the two on normalised images; int8 is never exact.
+    """Makes a file of less precision from the exported fp32 one, and compares the two on normalised images.
 
-    calibration: (m, C, H, W) normalised training images.
+    calibration: (m, C, H, W) normalised training images. Nothing is refused: less precision is never exact.
     """
-    exact = folder / f"model{RUNTIMES[runtime].suffix}"
-    path = exact.with_name(f"model.int8{RUNTIMES[runtime].suffix}")
-    RUNTIMES[runtime].quantise(exact, [image[None] for image in calibration], path)
+    exact, path = model_path(folder, runtime), model_path(folder, runtime, dtype)
+    RUNTIMES[runtime].reduce(exact, dtype, [image[None] for image in calibration], path)
     RUNTIMES[runtime].write_metadata(path, dict(metadata))
     return _compared(path, logits_of(path, runtime, images), logits_of(exact, runtime, images), labels)
 

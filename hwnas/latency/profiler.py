@@ -68,9 +68,9 @@ def build_model(ops: Sequence[OpSpec], profile: Profile, folder: Path, name: str
     blocks = [block(spec) for spec in ops]
     path = folder / f"{name}{runtime.suffix}"
     runtime.build(blocks, random_weights(blocks), ops[0].in_shape, path)
-    if profile.dtype == "int8":
+    if profile.dtype != "fp32":
         image = np.random.default_rng(0).standard_normal((1, *ops[0].in_shape), dtype=np.float32)
-        runtime.quantise(path, [image], path)
+        runtime.reduce(path, profile.dtype, [image], path)
     return path
 
 

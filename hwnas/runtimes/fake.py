@@ -6,11 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hwnas.errors import UserError
-from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.storage import read_json, write_json
 
@@ -40,8 +37,8 @@ class FakeRuntime:
         described = [{"layers": [_layer(x) for x in b.layers], "residual": b.residual} for b in blocks]
         write_json(path, {"input_shape": list(input_shape), "blocks": described, "metadata": {}})
 
-    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
-        write_json(out, {**read_json(path), "dtype": "int8"})
+    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+        write_json(out, {**read_json(path), "dtype": dtype})
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         raise UserError(f"{path} holds no weights: the fake runtime cannot run it; choose a profile of a real runtime")

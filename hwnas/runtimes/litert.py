@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.storage import write_atomically, write_bytes
 
@@ -109,10 +109,10 @@ class LiteRT:
         content = build_tflite(blocks, weights, input_shape)
         write_bytes(path, content)
 
-    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
-        from hwnas.runtimes.quantisation import quantise_tflite
+    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+        from hwnas.runtimes.precision import reduce_tflite
 
-        quantise_tflite(path, images, out)
+        reduce_tflite(path, dtype, images, out)
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedLiteRT(path, threads)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hwnas.runtimes.runtime import Shape, Weights
 from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
 
-OPSET = 18
+OPSET = 20  # of converted files too: ONNX Runtime optimises the same operators differently by opset, in fp16
 IR_VERSION = 10
 INPUT, OUTPUT = "image", "logits"
 

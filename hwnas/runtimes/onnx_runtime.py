@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import LoadedModel, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.storage import write_bytes
 
@@ -69,11 +69,16 @@ class OnnxRuntime:
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch
 
-        from hwnas.runtimes.onnx_blocks import INPUT, OUTPUT
+        from hwnas.runtimes.onnx_blocks import INPUT, OPSET, OUTPUT
 
         with quiet():
             program = torch.onnx.export(
-                module.eval(), (torch.zeros(1, *input_shape),), dynamo=True, input_names=[INPUT], output_names=[OUTPUT]
+                module.eval(),
+                (torch.zeros(1, *input_shape),),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
             )
             assert program is not None
             model = program.model_proto
@@ -88,10 +93,10 @@ class OnnxRuntime:
         content = build_onnx(blocks, weights, input_shape)
         write_bytes(path, content)
 
-    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
-        from hwnas.runtimes.quantisation import quantise_onnx
+    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+        from hwnas.runtimes.precision import reduce_onnx
 
-        quantise_onnx(path, images, out)
+        reduce_onnx(path, dtype, images, out)
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedOnnx(path, threads)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # a process that only measures must not pay for importing tor
 
 Weights = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]  # (weight as torch lays it out, bias) per layer
 Shape = tuple[int, int, int]  # (C, H, W) of one image
+Images = Sequence[NDArray[np.float32]]  # each (1, C, H, W), normalised
+ReducedDtype = Literal["fp16", "int8"]  # made of fp32 files
+Dtype = Literal["fp32", ReducedDtype]
 
 
 class LoadedModel(Protocol):
@@ -51,8 +54,8 @@ class Runtime(Protocol):
         """Writes the same operators that `convert` would, straight from the blocks: milliseconds. For measuring."""
         ...
 
-    def quantise(self, path: Path, images: Sequence[NDArray[np.float32]], out: Path) -> None:
-        """Writes an int8 file from an fp32 one; images, each (1, C, H, W), calibrate the activations."""
+    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+        """Writes a file of less precision from an fp32 one; the images calibrate the activations of int8."""
         ...
 
     def load(self, path: Path, threads: int) -> LoadedModel:

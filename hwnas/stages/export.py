@@ -12,9 +12,10 @@ from hwnas import __version__
 from hwnas.datasets import ImageSet, Splits
 from hwnas.devices import Profile, load_profile
 from hwnas.errors import UserError
-from hwnas.export import VerificationError, export, export_int8, preprocessing, write_beside
+from hwnas.export import VerificationError, export, export_reduced, model_path, preprocessing, write_beside
 from hwnas.nn import Network
 from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes.runtime import ReducedDtype
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import build_network, checkpoint_name
@@ -74,11 +75,11 @@ def _export_all(run: Run, network: Network, splits: Splits, folder: Path) -> dic
         for number, runtime in enumerate(runtimes):
             report(number, len(runtimes), runtime)
             files[runtime] = _export_one(network, runtime, folder, metadata, images, labels)
-        if profile.dtype == "int8":
+        if profile.dtype != "fp32":
             calibration, _ = _drawn(splits.train, resolution, CALIBRATION_IMAGES, run.config.seed)
-            exported = export_int8(profile.runtime, folder, metadata, calibration, images, labels)
-            files[file_key(profile)] = exported.as_record()
-            say(f"{exported.path}: the same top-1 as fp32 on {exported.top1_agreement:.1%} of {exported.images} images")
+            files[file_key(profile)] = _export_reduced(
+                profile.runtime, profile.dtype, folder, metadata, calibration, images, labels
+            )
         report(len(runtimes), len(runtimes), "")
     return files
 
@@ -103,14 +104,37 @@ def _export_one(
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
 ) -> Record:
-    if runtime not in SHIPPED:  # the fake runtime only writes down what would run
-        path = folder / f"model{RUNTIMES[runtime].suffix}"
+    if runtime not in SHIPPED:
+        path = model_path(folder, runtime)
         _, channels, height, width = images.shape
         RUNTIMES[runtime].convert(network, (channels, height, width), path)
-        return {"path": path.name, "size_bytes": path.stat().st_size}
+        return _unchecked(path)
     try:
         exported = export(network, runtime, folder, metadata, images, labels)
     except VerificationError as error:
         raise UserError(f"{error}; nothing was exported") from None
     say(f"{exported.path}: largest difference {exported.max_relative_error:.1e} relative, the same top-1 everywhere")
     return {**exported.as_record()}
+
+
+def _export_reduced(
+    runtime: str,
+    dtype: ReducedDtype,
+    folder: Path,
+    metadata: dict[str, str],
+    calibration: NDArray[np.float32],
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> Record:
+    if runtime not in SHIPPED:
+        path = model_path(folder, runtime, dtype)
+        RUNTIMES[runtime].reduce(model_path(folder, runtime), dtype, [], path)
+        return _unchecked(path)
+    exported = export_reduced(runtime, dtype, folder, metadata, calibration, images, labels)
+    say(f"{exported.path}: the same top-1 as fp32 on {exported.top1_agreement:.1%} of {exported.images} images")
+    return {**exported.as_record()}
+
+
+def _unchecked(path: Path) -> Record:
+    """Of a file of the fake runtime, which only writes down what would run."""
+    return {"path": path.name, "size_bytes": path.stat().st_size}

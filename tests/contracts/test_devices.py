@@ -6,8 +6,9 @@ from hwnas.devices import DEVICES, RunConfig, load_profile, open_device
 from hwnas.latency.profiler import build_model
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import SpaceConfig, build_space
+from hwnas.stages.export import SHIPPED
 
-PROFILES = ["fake", *(f"host_cpu1_{runtime}_{dtype}" for runtime in ("litert", "ort") for dtype in ("fp32", "int8"))]
+PROFILES = ["fake", *(f"host_cpu1_{name}_{dtype}" for name in SHIPPED for dtype in ("fp32", "fp16", "int8"))]
 QUICK = RunConfig(warmup_runs=1, runs=5, min_sample_ms=0.05)
 
 

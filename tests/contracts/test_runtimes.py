@@ -3,6 +3,7 @@
 import itertools
 import random
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -12,7 +13,8 @@ import torch
 from hwnas.nn import Network, layer_weights
 from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
-from hwnas.runtimes.litert_blocks import operator_names
+from hwnas.runtimes.litert_blocks import metadata_text, operator_names
+from hwnas.runtimes.runtime import ReducedDtype
 from hwnas.spaces import SpaceConfig, build_space, op
 from hwnas.spaces.layers import block
 from hwnas.stages.export import SHIPPED
@@ -99,16 +101,56 @@ def network_files(request, tmp_path_factory):
     return name, network, space, converted, built
 
 
-def test_quantised_they_are_equal_too(network_files, tmp_path):
-    """What int8 profiles measure is what is shipped: the same operators, the same integers."""
+# Of a converted and a built file: numbers may be rounded the other way where the fp32 ones differ by 1e-7.
+ROUNDING = {"fp16": 0.002, "int8": 0.05}
+
+
+@pytest.mark.parametrize("dtype", get_args(ReducedDtype))
+def test_of_less_precision_they_are_equal_too(network_files, dtype, tmp_path):
+    """What such profiles measure is what is shipped: the same operators, the same numbers."""
     name, _, space, *files = network_files
     images = np.random.default_rng(0).standard_normal((4, 1, *space.input_shape), dtype=np.float32)
     converted, built = (tmp_path / f"{i}{RUNTIMES[name].suffix}" for i in range(2))
     for exact, path in zip(files, (converted, built), strict=True):
-        RUNTIMES[name].quantise(exact, list(images), path)
+        RUNTIMES[name].reduce(exact, dtype, list(images), path)
     assert executed(name, converted, tmp_path) == executed(name, built, tmp_path)
     found = [RUNTIMES[name].load(path, 1).run(images[0]) for path in (converted, built)]
-    assert relative_error(*found) < 0.05  # integers may be rounded the other way where the floats differ by 1e-7
+    assert relative_error(*found) < ROUNDING[dtype]
+
+
+def test_fp16_is_half_as_large_and_nearly_exact(network_files, tmp_path):
+    name, _, space, exact, _ = network_files
+    image = np.random.default_rng(0).standard_normal((1, *space.input_shape), dtype=np.float32)
+    path = tmp_path / f"half{RUNTIMES[name].suffix}"
+    RUNTIMES[name].reduce(exact, "fp16", [], path)
+    expected, found = (RUNTIMES[name].load(p, 1).run(image) for p in (exact, path))
+    assert found.dtype == np.float32
+    assert relative_error(found, expected) < 0.02
+    assert path.stat().st_size < 0.6 * exact.stat().st_size
+
+
+def test_an_fp16_tflite_file_allows_fp16_arithmetic(tmp_path):
+    runtime, specs, exact = RUNTIMES["litert"], [BLOCKS[0], BLOCKS[1]], tmp_path / "exact.tflite"
+    module = trained_like(torch.nn.Sequential(*(BlockModule(block(spec)) for spec in specs)))
+    runtime.build([block(spec) for spec in specs], numpy_weights(module), specs[0].in_shape, exact)
+    runtime.reduce(exact, "fp16", [], exact)
+    runtime.write_metadata(exact, {"labels": "[]"})
+    assert metadata_text(exact.read_bytes(), "reduced_precision_support") == "fp16accfp16"
+    operators = ["CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD"]
+    assert [name for name in operator_names(exact.read_bytes()) if name != "DEQUANTIZE"] == operators
+
+
+def test_an_fp16_onnx_file_is_valid(tmp_path):
+    import onnx
+
+    runtime, path = RUNTIMES["ort"], tmp_path / "block.onnx"
+    chosen = block(BLOCKS[1])
+    runtime.build([chosen], numpy_weights(trained_like(BlockModule(chosen))), BLOCKS[1].in_shape, path)
+    runtime.reduce(path, "fp16", [], path)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)  # nodes in order among it
+    weights = {constant.data_type for constant in model.graph.initializer}
+    assert weights == {onnx.TensorProto.FLOAT16}
 
 
 def test_converted_and_built_files_compute_what_torch_computes(network_files):
@@ -216,7 +258,7 @@ def test_metadata_can_be_added_where_a_quantiser_put_data_behind_the_flatbuffer(
     exact, path = tmp_path / "exact.tflite", tmp_path / "int8.tflite"
     runtime.build([block(s) for s in space.ops(arch)], numpy_weights(network), space.input_shape, exact)
     x = np.random.default_rng(0).standard_normal((1, *space.input_shape), dtype=np.float32)
-    runtime.quantise(exact, [x], path)
+    runtime.reduce(exact, "int8", [x], path)
     model = tfl.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
     assert any(buffer.offset > 1 for buffer in model.buffers)
     before = runtime.load(path, 1).run(x)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.export import VerificationError, export, export_int8, preprocessing, write_beside
+from hwnas.export import VerificationError, export, export_reduced, model_path, preprocessing, write_beside
 from hwnas.nn import Network
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.onnx_runtime import LoadedOnnx
@@ -46,13 +46,13 @@ def test_labels_and_preprocessing_stand_beside_the_model(tmp_path):
     assert json.loads((tmp_path / "preprocessing.json").read_text())["center_crop_px"] == 64
 
 
+@pytest.mark.parametrize(("dtype", "most_error", "most_size"), [("fp16", 0.02, 0.75), ("int8", 0.5, 0.7)])
 @pytest.mark.parametrize("runtime", ["litert", "ort"])
-def test_int8_is_smaller_and_nearly_the_same(network, tmp_path, runtime):
+def test_less_precision_is_smaller_and_nearly_the_same(network, tmp_path, runtime, dtype, most_error, most_size):
     export(network, runtime, tmp_path, {}, IMAGES, LABELS)
-    found = export_int8(runtime, tmp_path, {"labels": "[]"}, IMAGES[:8], IMAGES, LABELS)
-    exact = tmp_path / f"model{RUNTIMES[runtime].suffix}"
-    assert found.path == f"model.int8{RUNTIMES[runtime].suffix}"
-    assert 0 < found.max_relative_error < 0.5  # of a network that was never trained
+    found = export_reduced(runtime, dtype, tmp_path, {"labels": "[]"}, IMAGES[:8], IMAGES, LABELS)
+    assert found.path == f"model.{dtype}{RUNTIMES[runtime].suffix}"
+    assert 0 < found.max_relative_error < most_error  # of a network that was never trained
     assert found.top1_agreement > 0.8
-    assert found.size_bytes < 0.7 * exact.stat().st_size
+    assert found.size_bytes < most_size * model_path(tmp_path, runtime).stat().st_size
     assert RUNTIMES[runtime].read_metadata(tmp_path / found.path) == {"labels": "[]"}

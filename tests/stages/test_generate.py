@@ -95,6 +95,29 @@ def test_what_is_shipped_runs_alone_and_knows_its_labels(undisturbed):
     assert session.get_inputs()[0].shape == [1, 3, 32, 32]
 
 
+@pytest.mark.parametrize(("runtime", "dtype"), [("litert", "fp16"), ("ort", "int8"), ("fake", "fp16")])
+def test_a_profile_of_less_precision_ships_and_measures_a_file_of_its_own(hwnas, undisturbed, tmp_path, runtime, dtype):
+    run, profile = tmp_path / "run", tmp_path / "mine.yaml"
+    shutil.copytree(undisturbed, run)
+    (run / "export.json").unlink()
+    device = "fake" if runtime == "fake" else "host"
+    profile.write_text(f"device: {device}\nruntime: {runtime}\ndtype: {dtype}\nthreads: 1\ntiming: {{rounds: 1}}\n")
+    write_json(run / "config.json", read_json(run / "config.json") | {"on": str(profile)})
+    write_json(run / "feasible.json", read_json(run / "feasible.json") | {"budget_ms": 100})  # whatever this host is
+    done = hwnas("export", "--out", run)
+    assert done.returncode == 0, done.stderr
+    found = read_json(run / "export.json")["files"][f"{runtime}_{dtype}"]
+    path = run / "export" / f"model.{dtype}{RUNTIMES[runtime].suffix}"
+    assert (found["path"], found["size_bytes"]) == (path.name, path.stat().st_size)
+    if runtime != "fake":
+        assert found["top1_agreement"] > 0.9
+        assert found["test_accuracy"] > 0
+        assert json.loads(RUNTIMES[runtime].read_metadata(path)["labels"]) == list("0123456789")
+    done = hwnas("measure", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert f"{path.name}: median" in done.stderr
+
+
 def test_the_baseline_is_the_measured_width_nearest_to_the_winner(undisturbed):
     selection = read_json(undisturbed / "selection.json")
     winner_ms, baseline_ms = (selection[label]["measured_ms"] for label in ("winner", "mobilenet_v2"))

@@ -1,0 +1,102 @@
+"""fp32 files -> files of less precision. The same for blocks and networks, so that what is measured is what ships.
+
+fp16: weights of half the size, arithmetic in fp16 where the device has it. int8: weights per channel, activations
+calibrated on images.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.runtimes.quiet import quiet
+from hwnas.runtimes.runtime import Images, ReducedDtype
+from hwnas.storage import write_atomically, write_bytes
+
+# Without this entry XNNPACK computes in fp32 also where the processor has fp16 arithmetic: "Floating-Point (IEEE FP16)
+# Operators", https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md
+FP16_ARITHMETIC = ("reduced_precision_support", "fp16accfp16")
+
+
+def reduce_tflite(path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+    """By ai-edge-quantizer. fp16: half weights, each before a DEQUANTIZE, fp32 biases, input and output; int8: all."""
+    from hwnas.runtimes.litert_blocks import add_metadata
+
+    content = _quantised_tflite(path, dtype, images)
+    write_bytes(out, add_metadata(content, *FP16_ARITHMETIC) if dtype == "fp16" else content)
+
+
+def _quantised_tflite(path: Path, dtype: ReducedDtype, images: Images) -> bytes:
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+
+    from hwnas.runtimes.litert_blocks import INPUT_NAME, SIGNATURE
+
+    samples = [{INPUT_NAME: np.ascontiguousarray(x.transpose(0, 2, 3, 1))} for x in images]
+    with quiet():
+        maker = quantizer.Quantizer(str(path))
+        match dtype:
+            case "fp16":
+                everything, casting = qtyping.TFLOperationName.ALL_SUPPORTED, quantizer.AlgorithmName.FLOAT_CASTING
+                maker.add_weight_only_config(".*", everything, num_bits=16, algorithm_key=casting)
+            case "int8":
+                maker.load_quantization_recipe(recipe.static_wi8_ai8())
+        calibrated = maker.calibrate({SIGNATURE: samples}, num_threads=1)  # nothing where no activation is quantised
+        result = maker.quantize(calibrated, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def reduce_onnx(path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+    """By onnxruntime's own tools; input and output stay float32."""
+    match dtype:
+        case "fp16":
+            write_bytes(out, _halved_onnx(path))
+        case "int8":
+            write_atomically(out, lambda temporary: _quantise_onnx(path, images, temporary))
+
+
+def _halved_onnx(path: Path) -> bytes:
+    """Everything between a cast at the beginning and one at the end is fp16."""
+    import onnx
+
+    from hwnas.runtimes.onnx_blocks import INPUT
+
+    with quiet():
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+    # the converter appends the first cast as well; the format demands that nodes come after what they read
+    model.graph.node.sort(key=lambda node: INPUT not in node.input)
+    return bytes(model.SerializeToString())
+
+
+def _quantise_onnx(path: Path, images: Images, out: Path) -> None:
+    """QDQ format; unsigned activations, because on x86 signed ones are slower."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    with quiet():
+        quantize_static(
+            str(path),
+            str(out),
+            _reader(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def _reader(images: Images) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    from hwnas.runtimes.onnx_blocks import INPUT
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is untyped
+        def __init__(self) -> None:
+            self.left = iter(images)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            image = next(self.left, None)
+            return None if image is None else {INPUT: image}
+
+    return Reader()
