@@ -23,6 +23,7 @@ IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one can
 )
 INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
 
+PREDICTED = "predicted_ms"  # in the summary of a row that was never measured on this device
 JUDGES = 3  # sentinel measurements before the next one can be called drifting
 
 
@@ -38,16 +39,19 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """Half of the rows' 95 % intervals, and how many spans drifted, by how much."""
+    """Half of the measured rows' 95 % intervals, and how many spans drifted, by how much."""
 
     median_half_width_pct: float
     max_half_width_pct: float
     drifting_spans: int
     spans: int
     max_drift_pct: float
+    predicted: int = 0  # rows that were not measured, and count in none of the above
 
     def __str__(self) -> str:
         widths = f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most"
+        if self.predicted:
+            widths += f" ({self.predicted} more are predicted from another device's table, not measured)"
         if not self.drifting_spans:
             return f"95 % intervals of the rows: {widths}; no drift was seen"
         return (
@@ -63,7 +67,10 @@ def student_t(probability: float, degrees: int) -> float:
 
 
 class LatencyTable(Mapping[str, Measurement]):
-    """Rows by key, all rounds pooled. Only sound rows count; failed and quarantined ones are in `errors`."""
+    """Rows by key, all rounds pooled. Only sound rows count; failed and quarantined ones are in `errors`.
+
+    A predicted row counts with its prediction until it is measured.
+    """
 
     def __init__(self, path: Path, identity: Identity, row: str = "op") -> None:
         """Opens the table for one identity; UserError naming what differs for any other table.
@@ -75,7 +82,8 @@ class LatencyTable(Mapping[str, Measurement]):
         self._attempts: dict[tuple[str, int], int] = {}
         self._quarantined: dict[str, str] = {}
         self.sentinels: dict[Span, float] = {}  # span -> median milliseconds of the sentinel, in the order measured
-        self.summaries: dict[str, Mapping[str, float]] = {}  # of imported rows: mean_ms, and std_ms and count if told
+        # of imported rows: mean_ms, and std_ms and count if told; of predicted rows: predicted_ms, and count 0
+        self.summaries: dict[str, Mapping[str, float]] = {}
         if self.journal.records:
             check_identity(path, self.journal.records[0], identity)
         for record in self.journal.records[1:]:
@@ -114,8 +122,12 @@ class LatencyTable(Mapping[str, Measurement]):
 
     def _add_row(self, record: Mapping[str, Any], measurement: Measurement) -> None:
         key, number = str(record[self.row]), int(record["round"])
+        if PREDICTED in record.get("summary", {}) and key in self._rounds and not self.is_predicted(key):
+            return  # what was measured counts, wherever in the file the prediction stands
         if "summary" in record:
             self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
+        elif self.is_predicted(key):
+            del self.summaries[key], self._rounds[key]
         self._quarantined.pop(key, None)
         self._rounds.setdefault(key, {})[number] = measurement
         self._attempts[key, number] = int(record.get("attempt", 0))
@@ -142,7 +154,13 @@ class LatencyTable(Mapping[str, Measurement]):
     def has_round(self, key: str, round_number: int, attempt: int = 0) -> bool:
         """Whether this round of the row was measured soundly, in this attempt or a later one."""
         measurement = self._rounds.get(key, {}).get(round_number)
-        return measurement is not None and not measurement.error and self._attempts[key, round_number] >= attempt
+        if measurement is None or measurement.error or self.is_predicted(key):
+            return False
+        return self._attempts[key, round_number] >= attempt
+
+    def is_predicted(self, key: str) -> bool:
+        """Whether the row holds what another device's table lets expect, as nothing was measured."""
+        return PREDICTED in self.summaries.get(key, {})
 
     def rounds(self, key: str) -> Mapping[int, Measurement]:
         """Every round of a row, the failed ones too; empty for a row that is not there."""
@@ -174,7 +192,8 @@ class LatencyTable(Mapping[str, Measurement]):
 
     def steadiness(self, keys: Iterable[str], drift_pct: float) -> "Steadiness":
         """How quiet the device was while these rows were measured."""
-        widths_pct = sorted(map(self.half_width_pct, keys))
+        found = list(keys)
+        widths_pct = sorted(self.half_width_pct(key) for key in found if not self.is_predicted(key)) or [math.nan]
         drifts_pct = [pct for pct in self.drifts_pct() if pct > drift_pct]
         return Steadiness(
             statistics.median(widths_pct),
@@ -182,6 +201,7 @@ class LatencyTable(Mapping[str, Measurement]):
             len(drifts_pct),
             len(self.sentinels),
             max(drifts_pct, default=0),
+            sum(map(self.is_predicted, found)),
         )
 
     def drift_pct(self, span: Span) -> float:
@@ -199,12 +219,21 @@ class LatencyTable(Mapping[str, Measurement]):
         failed = {key: m.error for key in self._rounds if (m := pooled(list(self._rounds[key].values()))).error}
         return failed | self._quarantined
 
+    def failure(self, key: str) -> str:
+        """Why a row lacks a round, where one failed or it would not settle; empty where nothing did."""
+        failed = [m.error for m in self.rounds(key).values() if m.error]
+        return self._quarantined.get(key) or (failed[-1] if failed else "")
+
     def rows(self) -> Iterator[Record]:
-        """The records that count: no sentinels, nothing quarantined, of each round the last attempt."""
+        """The records that count: no sentinels, nothing quarantined, of each round the last attempt.
+
+        Of a row that was measured, none that is predicted.
+        """
         for record in self.journal.records[1:]:
             if "sentinel" not in record and "quarantine" not in record:
                 key, number = str(record[self.row]), int(record["round"])
-                counts = number in self._rounds.get(key, {})
+                outdated = PREDICTED in record.get("summary", {}) and not self.is_predicted(key)
+                counts = number in self._rounds.get(key, {}) and not outdated
                 if counts and self._attempts[key, number] == int(record.get("attempt", 0)):
                     yield record
 
