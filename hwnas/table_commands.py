@@ -265,3 +265,4 @@ def transfer(
     done = transfer_table(open_table(source), open_table(measured), out)
     failed = f"; {done.failed} failed on this device and are not predicted" if done.failed else ""
     typer.echo(f"wrote {out}: {done.measured} rows measured, {done.predicted} predicted{failed}", err=True)
+    typer.echo(f"left out, each measured row is missed by {done.left_out_pct:.1f} % on average", err=True)

@@ -7,6 +7,8 @@ depends on features alone, so they are known before anything is measured. Nothin
 five to twenty values do not tell length scales.
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +70,17 @@ def scaled(source: Mapping[str, float], measured: Mapping[str, float]) -> dict[s
     """The same by one factor, the median ratio of the measured rows: what `transfer` has to beat."""
     factor = float(np.median([ms / source[key] for key, ms in measured.items()]))
     return {key: factor * ms for key, ms in source.items()} | dict(measured)
+
+
+def left_out_pct(source: Mapping[str, float], measured: Mapping[str, float]) -> float:
+    """How far a measured row is missed on average when it is transferred from the others; NaN of one row.
+
+    Measured rows that were chosen to be far apart make it pessimistic.
+    """
+    if len(measured) < 2:
+        return math.nan
+    others = {key: {k: ms for k, ms in measured.items() if k != key} for key in measured}
+    return statistics.fmean(100 * abs(transfer(source, others[key])[key] / ms - 1) for key, ms in measured.items())
 
 
 def operator_features(source: Mapping[str, float]) -> Features:
@@ -159,6 +172,7 @@ class Transferred:
     measured: int
     predicted: int
     failed: int  # on the new device: they have no latency there, and are not predicted
+    left_out_pct: float  # how far off the predictions may be, as `left_out_pct` tells
 
 
 def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> Transferred:
@@ -177,8 +191,10 @@ def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> T
     predicted_ms, tried = transfer(there_ms, common_ms), here_ms.keys() | failed.keys()
     predictions = [_prediction(key, ms) for key, ms in predicted_ms.items() if key not in tried]
     raw = [record for record in measured.rows() if not measured.is_predicted(str(record[measured.row]))]
-    write_new_table(out, {**measured.identity, TRANSFERRED: _origin(source, len(common_ms))}, [*raw, *predictions])
-    return Transferred(len(here_ms), len(predictions), len(failed))
+    missed_pct = left_out_pct(there_ms, common_ms)
+    origin = f"{_origin(source)} with {len(common_ms)} measured rows; left out, each is missed by {missed_pct:.1f} %"
+    write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*raw, *predictions])
+    return Transferred(len(here_ms), len(predictions), len(failed), missed_pct)
 
 
 def _check_same_operators(source: LatencyTable, measured: LatencyTable) -> None:
@@ -192,9 +208,9 @@ def _check_same_operators(source: LatencyTable, measured: LatencyTable) -> None:
             )
 
 
-def _origin(source: LatencyTable, measured_rows: int) -> str:
+def _origin(source: LatencyTable) -> str:
     told = (source.identity.get(key, "unknown") for key in ("device", "soc", "runtime", "dtype"))
-    return f"{source.journal.path.name} ({', '.join(told)}) with {measured_rows} measured rows"
+    return f"{source.journal.path.name} ({', '.join(told)})"
 
 
 def _prediction(key: str, predicted_ms: float) -> Record:
