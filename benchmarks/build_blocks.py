@@ -1,6 +1,6 @@
 """Files built for measuring against files that ship: time to make them, output, latency of whole networks.
 
-python benchmarks/build_blocks.py [--networks 3] [--blocks 6] [--space proxyless_small] [--resolution 96] [--rounds 10]
+python benchmarks/build_blocks.py [--networks 10] [--blocks 6] [--space proxyless_small] [--resolution 96] [--rounds 10]
 """
 
 import argparse
@@ -99,11 +99,22 @@ def print_latencies(profile: Profile, pairs: Sequence[Pair], rounds: int) -> Non
     for pair, copy in zip(pairs, copies, strict=True):
         shutil.copyfile(pair.converted, copy)
     times_ms = measure([*(p for pair in pairs for p in (pair.built, pair.converted)), *copies], profile, rounds)
+    ratios, controls = [], []
     for number, (pair, copy) in enumerate(zip(pairs, copies, strict=True)):
         built_ms, converted_ms, copy_ms = (times_ms[path] for path in (pair.built, pair.converted, copy))
-        shown = f"built {built_ms:8.4f} ms   converted {converted_ms:8.4f} ms   ratio {built_ms / converted_ms:.3f}"
-        control = f"copy / converted {copy_ms / converted_ms:.3f}"
+        ratios.append(built_ms / converted_ms)
+        controls.append(copy_ms / converted_ms)
+        shown = f"built {built_ms:8.4f} ms   converted {converted_ms:8.4f} ms   ratio {ratios[-1]:.3f}"
+        control = f"copy / converted {controls[-1]:.3f}   outputs {pair.relative_difference:.1e}"
         print(f"{profile.runtime:7} latency of network {number}   {shown}   {control}")
+    outputs = f"outputs {max(pair.relative_difference for pair in pairs):.1e} relative"
+    shown = f"latency {deviation_pct(ratios):.1f} % (of a copy {deviation_pct(controls):.1f} %)"
+    print(f"{profile.runtime:7} largest deviation of {len(pairs)} networks   {shown}   {outputs}")
+
+
+def deviation_pct(ratios: Sequence[float]) -> float:
+    """How far the farthest ratio is from 1."""
+    return 100 * max(abs(ratio - 1) for ratio in ratios)
 
 
 def print_made(runtime: Runtime, what: str, pairs: Sequence[Pair]) -> None:
@@ -118,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="proxyless_small")
     parser.add_argument("--resolution", type=int, default=96)
-    parser.add_argument("--networks", type=int, default=3)
+    parser.add_argument("--networks", type=int, default=10)
     parser.add_argument("--blocks", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()

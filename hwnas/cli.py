@@ -1,10 +1,9 @@
 """The command line: one subcommand per stage, and those of `hwnas table`."""
 
-import contextlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from rich.table import Column, Table
 from hwnas import __version__
 from hwnas.errors import UserError
 from hwnas.stages.config import defaults
+from hwnas.stages.progress import interruptible
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
 
@@ -32,7 +32,6 @@ STAGES = {
     "report": "Write report.html.",
 }
 FIRST_STAGES = ("generate", "plan", "profile")  # those that may begin a run
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 Options = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -69,16 +68,6 @@ def _stage_options(
     """The options that all stages share: the signature of every stage command."""
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends with a line that says how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print("hwnas: interrupted; run the same command again to continue", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-
-
 def _show_defaults() -> None:
     """Puts every option's default into its help. The parameters' own is None: not given."""
     shown = defaults()
@@ -99,7 +88,7 @@ def _stage_command(stage: str) -> Callable[..., None]:
         module = importlib.import_module(f"hwnas.stages.{stage}")  # only now: --help must not wait for torch
         run_module = importlib.import_module("hwnas.stages.run")
         run_module.check_place(out, given, may_begin=stage in FIRST_STAGES)
-        with exclusive(out), _interruptible():
+        with exclusive(out), interruptible():
             run = run_module.open_run(out, given)
             if stage == "generate":
                 module.run_stage(run)

@@ -1,4 +1,7 @@
-"""`hwnas table`: look at latency tables, check, compare, merge and import them. No profile and no run is needed."""
+"""`hwnas table`: look at latency tables, check, compare, merge, import and transfer them, and measure some rows.
+
+No run is needed, and but for measuring no profile.
+"""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -12,10 +15,12 @@ from rich.text import Text
 
 from hwnas.errors import UserError
 from hwnas.resources import find
+from hwnas.storage import write_text
 
 if TYPE_CHECKING:  # at run time only in the commands: --help must not wait for what they need
     from hwnas.latency.compare import Comparison
     from hwnas.latency.table import LatencyTable
+    from hwnas.spaces import Space
 
 SLOWEST = 10
 KINDS_OF_ROWS = {"op": "operators", "network": "networks"}
@@ -23,6 +28,9 @@ WIDTH = 160  # of output that is not a terminal: keys and sources stay on one li
 table_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Look at and work with tables.")
 TableArgument = Annotated[str, typer.Argument(help="A name in latency_tables/, or a path.")]
 NewTable = Annotated[Path, typer.Option(help="The table to write; it must not exist yet.")]
+SpaceName = Annotated[str, typer.Option(help="Search space; `hwnas spaces` lists them.")]
+NumClasses = Annotated[int, typer.Option(help="Classes of the last layer.")]
+WidthMult = Annotated[float, typer.Option(help="Multiplies all channel numbers.")]
 
 
 def open_table(name: str) -> "LatencyTable":
@@ -64,11 +72,13 @@ def _count(table: "LatencyTable", key: str) -> int:
 
 
 def _facts(table: "LatencyTable") -> list[tuple[str, str]]:
-    rounds = [len(table.rounds(key)) for key in (*table, *table.errors)]
+    predicted = [key for key in table if table.is_predicted(key)]
+    rounds = [len(table.rounds(key)) for key in (*table, *table.errors) if not table.is_predicted(key)]
     spreads = [pct for key in table if (pct := _spread_pct(table, key)) is not None]
     typical = f"median {statistics.median(spreads):.2g} %, largest {max(spreads):.2g} %" if spreads else "not told"
     return [
         ("rows", str(len(table))),
+        *([("predicted, not measured", str(len(predicted)))] if predicted else []),
         ("rounds of a row", f"{min(rounds)} to {max(rounds)}" if rounds else "none"),
         ("spread of a row", typical),
         ("failed rows", str(len(table.errors))),
@@ -87,31 +97,32 @@ def show(table: TableArgument) -> None:
     _print(_grid((f"slowest {KINDS_OF_ROWS[found.row]}", "ms", "times"), rows))
 
 
-def _resolution(table: "LatencyTable", space: str) -> int:
-    """The table's own; where it does not tell, that at which the space is listed."""
+def _resolution(told: str, space: str) -> int:
+    """That of a table; where it does not tell, that at which the space is listed."""
     from hwnas.spaces import DEFAULT_RESOLUTION, IMAGENET_RESOLUTION
 
-    told = table.identity.get("resolution", "")
     return int(told) if told.isdecimal() else DEFAULT_RESOLUTION.get(space, IMAGENET_RESOLUTION)
 
 
 @table_app.command()
 def check(
     table: TableArgument,
-    space: Annotated[str, typer.Option(help="Search space; `hwnas spaces` lists them.")],
+    space: SpaceName,
     resolution: Annotated[int | None, typer.Option(help="Input pixels; otherwise the table's own.")] = None,
-    num_classes: Annotated[int, typer.Option(help="Classes of the last layer.")] = 1000,
-    width_mult: Annotated[float, typer.Option(help="Multiplies all channel numbers.")] = 1.0,
+    num_classes: NumClasses = 1000,
+    width_mult: WidthMult = 1.0,
 ) -> None:
     """Whether a table has every operator of a space; exit status 1 where any is missing."""
     from hwnas.latency.profiler import rows_to_measure
     from hwnas.spaces import SpaceConfig, build_space
 
     found = open_table(table)
-    side = _resolution(found, space) if resolution is None else resolution
+    side = _resolution(found.identity.get("resolution", ""), space) if resolution is None else resolution
     needed = rows_to_measure(build_space(SpaceConfig(space, side, num_classes, width_mult)))
     missing = [key for key in needed if key not in found]
-    told = f"{len(needed)} operators are needed, {len(needed) - len(missing)} there, {len(missing)} missing"
+    predicted = sum(map(found.is_predicted, needed))
+    there = f"{len(needed) - len(missing)} there" + (f" ({predicted} of them predicted)" if predicted else "")
+    told = f"{len(needed)} operators are needed, {there}, {len(missing)} missing"
     typer.echo(f"{space} at {side} pixels, {num_classes} classes, width {width_mult:g}: {told}")
     for key in missing:
         typer.echo(f"missing {key}" + (f": failed, {found.errors[key]}" if key in found.errors else ""))
@@ -175,3 +186,83 @@ def import_(
     from hwnas.latency.importers import import_table
 
     typer.echo(f"wrote {out}: {import_table(format_name, path, out, device)} rows", err=True)
+
+
+@table_app.command()
+def choose(
+    source: TableArgument,
+    rows: Annotated[int, typer.Option(help="How many.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Also write them here, for `table measure --rows-of`.")] = None,
+) -> None:
+    """The rows of a table to measure on another device before a transfer, most telling first."""
+    from hwnas.latency.transfer import choose_rows, source_ms
+
+    text = "".join(f"{key}\n" for key in choose_rows(source_ms(open_table(source)), rows))
+    if out is not None:
+        if out.exists():
+            raise UserError(f"{out} exists and is not overwritten; choose another --out")
+        write_text(out, text)
+    typer.echo(text, nl=False)
+
+
+def _keys_in(path: Path) -> list[str]:
+    """The row keys of a file, one a line."""
+    try:
+        keys = path.read_text(encoding="utf-8").split()
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        raise UserError(f"--rows-of {path} is no text file; write one with `hwnas table choose --out`") from None
+    if not keys:
+        raise UserError(f"--rows-of {path} holds no row key; write one a line")
+    return keys
+
+
+def _keys_to_measure(keys: Sequence[str], rows_of: Path | None, space: "Space") -> Iterable[str]:
+    from hwnas.latency.profiler import rows_to_measure
+
+    if keys and rows_of is not None:
+        raise UserError("row keys and --rows-of both came; give one of them, or neither for the whole space")
+    return keys or (rows_to_measure(space) if rows_of is None else _keys_in(rows_of))
+
+
+@table_app.command()
+def measure(
+    on: Annotated[str, typer.Option(help="Profile of the device: a name in profiles/ or a path.")],
+    space: SpaceName,
+    out: Annotated[Path, typer.Option(help="The table to write, or to continue.")],
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Rows; otherwise all.")] = None,
+    rows_of: Annotated[Path | None, typer.Option(help="A file of row keys, one a line.")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Input pixels; otherwise the space's own.")] = None,
+    num_classes: NumClasses = 1000,
+    width_mult: WidthMult = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the order in which rows are measured.")] = 0,
+) -> None:
+    """Measure rows of a space on a device, by the profile's protocol; run again, it continues."""
+    from hwnas.devices import load_profile, open_device
+    from hwnas.latency.profiler import check_measured, identity, measure_rows, rows_named
+    from hwnas.latency.table import LatencyTable
+    from hwnas.spaces import SpaceConfig, build_space
+    from hwnas.stages.progress import interruptible, progress
+
+    side = _resolution("", space) if resolution is None else resolution
+    profile, built = load_profile(on), build_space(SpaceConfig(space, side, num_classes, width_mult))
+    rows = {key: (spec,) for key, spec in rows_named(_keys_to_measure(keys or [], rows_of, built), built).items()}
+    table = LatencyTable(out, identity(profile, open_device(profile), built))
+    with interruptible(), progress("measuring") as report:
+        measure_rows(rows, profile, table, seed, report)
+    check_measured(rows, profile, table)
+    typer.echo(f"{len(rows)} rows are in {out}: {table.steadiness(rows, profile.timing.drift_pct)}", err=True)
+
+
+@table_app.command()
+def transfer(
+    source: TableArgument,
+    measured: Annotated[str, typer.Argument(help="A table of the new device with some rows of SOURCE.")],
+    out: NewTable,
+) -> None:
+    """A table of a new device: its measured rows, and all others as SOURCE and those let expect."""
+    from hwnas.latency.transfer import transfer_table
+
+    done = transfer_table(open_table(source), open_table(measured), out)
+    failed = f"; {done.failed} failed on this device and are not predicted" if done.failed else ""
+    typer.echo(f"wrote {out}: {done.measured} rows measured, {done.predicted} predicted{failed}", err=True)
+    typer.echo(f"left out, each measured row is missed by {done.left_out_pct:.1f} % on average", err=True)

@@ -7,63 +7,91 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
+
+from pydantic import BaseModel, Field, ValidationError
 
 from hwnas.devices.device import Measurement, Memory, RunConfig
 from hwnas.devices.profile import Profile
 from hwnas.errors import UserError
 
+MOST_ANSWER_BYTES = 2**20  # four times what the most runs that a profile may ask for take
+LAST_WORDS_BYTES = 4096  # of the process's log, in which to look for its last message
+END_GRACE_S = 1.0  # for a process that closed its output to end, and so to tell its status
+
+
+class Answer(BaseModel, strict=True):
+    """What the process may say of a model: its times, or why there are none."""
+
+    times_ms: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = ()
+    error: str = ""
+
+    def model_post_init(self, context: object) -> None:
+        """One of the two came."""
+        if not self.times_ms and not self.error:
+            raise ValueError("neither times nor an error")
+
+
+class Rubbish(ValueError):
+    """The process answered, but no measurement."""
+
 
 class WorkerSession:
-    """A worker process; started again after a crash or a timeout."""
+    """A worker process. One that died, hangs or answers rubbish is given up, and the next model gets a fresh one."""
 
     def __init__(self, command: list[str]) -> None:
         self.command = command
-        self.process: subprocess.Popen[str] | None = None
-        self.log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 closed with the session
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed with the session
 
     def measure(self, model: Path, config: RunConfig) -> Measurement:
-        process = self.process or self._start()
+        process = self._ready()
         assert process.stdin is not None
         assert process.stdout is not None
+        command = json.dumps({"model": str(model.resolve()), "config": asdict(config)}) + "\n"
         try:
-            process.stdin.write(json.dumps({"model": str(model.resolve()), "config": asdict(config)}) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            return self._crashed(model)
-        if not self._answered_within(process, config.timeout_s):
-            self.close()
-            return Measurement(error=f"{model.name} did not answer within {config.timeout_s} s")
-        line = process.stdout.readline()
-        if not line:
-            return self._crashed(model)
-        answer = json.loads(line)
-        return Measurement(tuple(answer.get("times_ms", ())), answer.get("error", ""))
+            process.stdin.write(command.encode())
+            return measurement_of(line_within(process.stdout, config.timeout_s))
+        except TimeoutError:
+            error = f"{model.name} did not answer within {config.timeout_s:g} s"
+        except (BrokenPipeError, EOFError):
+            error = f"the measuring process {self._ending(process)} on {model.name}: {self._last_words()}"
+        except Rubbish as rubbish:
+            error = f"the measuring process answered {rubbish} on {model.name}"
+        self.close()
+        return Measurement(error=error)
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _ready(self) -> subprocess.Popen[bytes]:
+        """A process that waits for a command: a fresh one where the last died meanwhile, or spoke unasked."""
+        if self.process is not None and _is_readable(self.process.stdout, 0):
+            self.close()
+        return self.process or self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self.log.truncate(0)  # what an earlier process said is not why this one ends
+        self.log.seek(0)
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, bufsize=0
         )
         return self.process
 
     @staticmethod
-    def _answered_within(process: subprocess.Popen[str], timeout_s: float) -> bool:
-        with selectors.DefaultSelector() as selector:
-            assert process.stdout is not None
-            selector.register(process.stdout, selectors.EVENT_READ)
-            return bool(selector.select(timeout_s))
+    def _ending(process: subprocess.Popen[bytes]) -> str:
+        try:
+            return f"ended with status {process.wait(END_GRACE_S)}"
+        except subprocess.TimeoutExpired:
+            return "closed its output"
 
-    def _crashed(self, model: Path) -> Measurement:
-        assert self.process is not None
-        status = self.process.wait()
-        self.log.seek(0)
-        last = (self.log.read().strip().splitlines() or ["no message"])[-1]
-        self.close()
-        return Measurement(error=f"the measuring process ended with status {status} on {model.name}: {last[:300]}")
+    def _last_words(self) -> str:
+        size_bytes = self.log.seek(0, os.SEEK_END)
+        self.log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else "no message"
 
     def close(self) -> None:
         if self.process is None:
@@ -75,6 +103,47 @@ class WorkerSession:
             with suppress(BrokenPipeError):  # what was still buffered has no reader any more
                 pipe.close()
         self.process = None
+
+
+def line_within(pipe: IO[bytes], timeout_s: float) -> bytes:
+    """The one line that comes out of an unbuffered pipe.
+
+    TimeoutError where it is not whole in time, EOFError where the pipe ends before, Rubbish where more comes than that.
+    """
+    content, deadline_s = bytearray(), time.monotonic() + timeout_s
+    while not content.endswith(b"\n"):
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0 or not _is_readable(pipe, left_s):
+            raise TimeoutError
+        if not (chunk := pipe.read(2**16)):
+            raise EOFError
+        content += chunk
+        if b"\n" in content[:-1] or len(content) > MOST_ANSWER_BYTES:
+            raise Rubbish(f"{_shown(content)}, which is more than a line of {MOST_ANSWER_BYTES} bytes,")
+    return bytes(content)
+
+
+def measurement_of(line: bytes) -> Measurement:
+    """The measurement that an answer tells; Rubbish where it tells none."""
+    try:
+        answer = Answer.model_validate_json(line)
+    except ValidationError as error:
+        complaint = error.errors(include_url=False)[0]
+        where = ".".join(map(str, complaint["loc"]))
+        raise Rubbish(f"{_shown(line)} ({f'{where}: ' if where else ''}{complaint['msg']})") from None
+    return Measurement(error=answer.error) if answer.error else Measurement(answer.times_ms)
+
+
+def _shown(answer: bytes | bytearray) -> str:
+    return repr(bytes(answer[:80]).decode(errors="replace").strip())
+
+
+def _is_readable(pipe: IO[bytes] | None, timeout_s: float) -> bool:
+    """Whether a pipe has something to read, its end included, within the time."""
+    assert pipe is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        return bool(selector.select(timeout_s))
 
 
 class LocalDevice:
@@ -124,10 +193,14 @@ class LocalDevice:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return Memory(error=f"measuring {model.name} ended with status {done.returncode}: {last[:300]}")
 
+    def command(self) -> list[str]:
+        """What starts the process that measures."""
+        arguments = [self.profile.runtime, str(self.profile.threads), *map(str, self.cpus())]
+        return [sys.executable, "-m", "hwnas.devices.worker", *arguments]
+
     @contextmanager
     def session(self) -> Iterator[WorkerSession]:
-        arguments = [self.profile.runtime, str(self.profile.threads), *map(str, self.cpus())]
-        worker = WorkerSession([sys.executable, "-m", "hwnas.devices.worker", *arguments])
+        worker = WorkerSession(self.command())
         try:
             yield worker
         finally:

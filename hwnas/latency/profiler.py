@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas import __version__
 from hwnas.devices import Device, Profile, Timing, open_device
+from hwnas.errors import UserError
 from hwnas.latency.sweep import Progress, Sweep
 from hwnas.latency.table import Identity, LatencyTable
 from hwnas.runtimes import RUNTIMES
@@ -50,6 +51,23 @@ def protocol(timing: Timing) -> str:
 def rows_to_measure(space: Space) -> dict[str, OpSpec]:
     """Every operator of the space that costs time, by its table key."""
     return {str(spec): spec for spec in space.all_ops() if not is_free(spec)}
+
+
+def rows_named(keys: Iterable[str], space: Space) -> dict[str, OpSpec]:
+    """These rows of the space, each once; UserError naming the first that it does not have."""
+    known, wanted = rows_to_measure(space), list(dict.fromkeys(keys))
+    strange = [key for key in wanted if key not in known]
+    if strange:
+        raise UserError(
+            f"{len(strange)} of {len(wanted)} rows are not of {space.name} at {space.input_shape[1]} pixels with "
+            f"{space.num_classes} classes, first {strange[0]}; leave them out, or choose the space that has them"
+        )
+    return {key: known[key] for key in wanted}
+
+
+def rows_without_prediction(space: Space, table: LatencyTable) -> dict[str, OpSpec]:
+    """Those that a run measures: a prediction is kept, which saves its measurement."""
+    return {key: spec for key, spec in rows_to_measure(space).items() if not table.is_predicted(key)}
 
 
 def random_weights(blocks: Sequence[Block], seed: int = 0) -> Weights:
@@ -99,6 +117,18 @@ def measure_rows(
         Sweep(list(rows), sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
 
 
+def check_measured(rows: Iterable[str], profile: Profile, table: LatencyTable, what: str = "operators") -> None:
+    """After a sweep. UserError naming the first of the rows that failed in a round, and why."""
+    failed = {key: table.failure(key) for key in unfinished(rows, profile, table)}
+    reasons = [(key, why) for key, why in failed.items() if why]
+    if reasons:
+        first, why = reasons[0]
+        raise UserError(
+            f"{len(reasons)} {what} could not be measured on {profile.name}, first {first}: {why}; "
+            "run the same command again to retry them"
+        )
+
+
 def unfinished(rows: Iterable[str], profile: Profile, table: LatencyTable) -> list[str]:
     """The rows that lack a round: one of the least number, or a further one because they are not settled yet."""
     timing = profile.timing
@@ -115,15 +145,16 @@ def middling(rows: Mapping[str, Sequence[OpSpec]]) -> str:
 def profile_space(
     space: Space, profile: Profile, table: LatencyTable, seed: int = 0, progress: Progress = lambda *_: None
 ) -> None:
-    """Measures every operator of the space that the table lacks."""
-    rows = {key: (spec,) for key, spec in rows_to_measure(space).items()}
+    """Measures every operator of the space that the table lacks, and does not predict."""
+    rows = {key: (spec,) for key, spec in rows_without_prediction(space, table).items()}
     measure_rows(rows, profile, table, seed, progress)
 
 
 def estimated_s(space: Space, profile: Profile, table: LatencyTable) -> float:
     """Seconds that the missing rounds will take: a run as long as those measured so far, else 2 ms."""
     timing = profile.timing
+    needed = rows_without_prediction(space, table)
     known_ms = [max(m.median_ms, timing.min_sample_ms) for m in table.values()]
     run_ms = sum(known_ms) / len(known_ms) if known_ms else 2.0
-    lacking = sum(not table.has_round(key, r) for key in rows_to_measure(space) for r in range(timing.rounds))
+    lacking = sum(not table.has_round(key, r) for key in needed for r in range(timing.rounds))
     return lacking * ((timing.warmup_runs + timing.runs) * run_ms / 1e3 + OVERHEAD_S)

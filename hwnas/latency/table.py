@@ -25,6 +25,7 @@ IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one can
 )
 INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
 
+PREDICTED = "predicted_ms"  # in the summary of a row that was never measured on this device
 JUDGES = 3  # sentinel measurements before the next one can be called drifting
 
 
@@ -40,7 +41,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Steadiness:
-    """Half of the rows' 95 % intervals, and how many spans drifted, by how much."""
+    """Half of the measured rows' 95 % intervals, and how many spans drifted, by how much."""
 
     median_half_width_pct: float
     max_half_width_pct: float
@@ -48,12 +49,15 @@ class Steadiness:
     spans: int
     max_drift_pct: float
     level_pct: float  # standard deviation of the machine's speed, which is taken out
+    predicted: int = 0  # rows that were not measured, and count in none of the above
 
     def __str__(self) -> str:
         widths = (
             f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most, with "
             f"changes of the machine's speed of {self.level_pct:.1f} % taken out"
         )
+        if self.predicted:
+            widths += f" ({self.predicted} more are predicted from another device's table, not measured)"
         if not self.drifting_spans:
             return f"95 % intervals of the rows: {widths}; no drift was seen"
         return (
@@ -72,6 +76,7 @@ class LatencyTable(Mapping[str, Measurement]):
     """Rows by key: all rounds pooled, the machine's changing speed taken out; the file keeps the raw times.
 
     Only sound rows count; failed and quarantined ones are in `errors`.
+    A predicted row counts with its prediction until it is measured.
     """
 
     def __init__(self, path: Path, identity: Identity, row: str = "op") -> None:
@@ -86,7 +91,8 @@ class LatencyTable(Mapping[str, Measurement]):
         self._in_order: dict[tuple[str, int], None] = {}  # (row, round) as they were measured
         self._levels: dict[float, dict[tuple[str, int], float]] = {}  # by how many rounds they come from
         self.sentinels: dict[Span, float] = {}  # span -> median milliseconds of the sentinel, in the order measured
-        self.summaries: dict[str, Mapping[str, float]] = {}  # of imported rows: mean_ms, and std_ms and count if told
+        # of imported rows: mean_ms, and std_ms and count if told; of predicted rows: predicted_ms, and count 0
+        self.summaries: dict[str, Mapping[str, float]] = {}
         if self.journal.records:
             check_identity(path, self.journal.records[0], identity)
         for record in self.journal.records[1:]:
@@ -126,8 +132,12 @@ class LatencyTable(Mapping[str, Measurement]):
 
     def _add_row(self, record: Mapping[str, Any], measurement: Measurement) -> None:
         key, number = str(record[self.row]), int(record["round"])
+        if PREDICTED in record.get("summary", {}) and key in self._rounds and not self.is_predicted(key):
+            return  # what was measured counts, wherever in the file the prediction stands
         if "summary" in record:
             self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
+        elif self.is_predicted(key):
+            del self.summaries[key], self._rounds[key]
         self._quarantined.pop(key, None)
         self._in_order.pop((key, number), None)
         self._in_order[key, number] = None
@@ -157,7 +167,13 @@ class LatencyTable(Mapping[str, Measurement]):
     def has_round(self, key: str, round_number: int, attempt: int = 0) -> bool:
         """Whether this round of the row was measured soundly, in this attempt or a later one."""
         measurement = self._rounds.get(key, {}).get(round_number)
-        return measurement is not None and not measurement.error and self._attempts[key, round_number] >= attempt
+        if measurement is None or measurement.error or self.is_predicted(key):
+            return False
+        return self._attempts[key, round_number] >= attempt
+
+    def is_predicted(self, key: str) -> bool:
+        """Whether the row holds what another device's table lets expect, as nothing was measured."""
+        return PREDICTED in self.summaries.get(key, {})
 
     def rounds(self, key: str) -> Mapping[int, Measurement]:
         """Every round of a row, the failed ones too; empty for a row that is not there."""
@@ -187,7 +203,7 @@ class LatencyTable(Mapping[str, Measurement]):
         """The sound rounds of a row, of the first `rounds`, as if the machine had been equally fast all the time."""
         level = self._levels_of(rounds)
         found = ((r, m) for r, m in self.rounds(key).items() if r < rounds and not m.error)
-        return [Measurement(tuple(t / level[key, r] for t in m.times_ms)) for r, m in found]
+        return [Measurement(tuple(t / level.get((key, r), 1.0) for t in m.times_ms)) for r, m in found]
 
     def _levels_of(self, rounds: float) -> dict[tuple[str, int], float]:
         """How fast the machine was when each round was measured, by (row, round); from the first `rounds` alone."""
@@ -203,7 +219,8 @@ class LatencyTable(Mapping[str, Measurement]):
 
     def steadiness(self, keys: Iterable[str], drift_pct: float) -> "Steadiness":
         """How quiet the device was while these rows were measured."""
-        widths_pct = sorted(map(self.half_width_pct, keys))
+        found = list(keys)
+        widths_pct = sorted(self.half_width_pct(key) for key in found if not self.is_predicted(key)) or [math.nan]
         drifts_pct = [pct for pct in self.drifts_pct() if pct > drift_pct]
         return Steadiness(
             statistics.median(widths_pct),
@@ -212,6 +229,7 @@ class LatencyTable(Mapping[str, Measurement]):
             len(self.sentinels),
             max(drifts_pct, default=0),
             100 * float(np.std(np.log(list(self._levels_of(math.inf).values()) or [1.0]))),
+            sum(map(self.is_predicted, found)),
         )
 
     def drift_pct(self, span: Span) -> float:
@@ -229,12 +247,21 @@ class LatencyTable(Mapping[str, Measurement]):
         failed = {key: m.error for key in self._rounds if (m := pooled(list(self._rounds[key].values()))).error}
         return failed | self._quarantined
 
+    def failure(self, key: str) -> str:
+        """Why a row lacks a round, where one failed or it would not settle; empty where nothing did."""
+        failed = [m.error for m in self.rounds(key).values() if m.error]
+        return self._quarantined.get(key) or (failed[-1] if failed else "")
+
     def rows(self) -> Iterator[Record]:
-        """The records that count: no sentinels, nothing quarantined, of each round the last attempt."""
+        """The records that count: no sentinels, nothing quarantined, of each round the last attempt.
+
+        Of a row that was measured, none that is predicted.
+        """
         for record in self.journal.records[1:]:
             if "sentinel" not in record and "quarantine" not in record:
                 key, number = str(record[self.row]), int(record["round"])
-                counts = number in self._rounds.get(key, {})
+                outdated = PREDICTED in record.get("summary", {}) and not self.is_predicted(key)
+                counts = number in self._rounds.get(key, {}) and not outdated
                 if counts and self._attempts[key, number] == int(record.get("attempt", 0)):
                     yield record
 

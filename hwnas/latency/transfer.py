@@ -7,19 +7,26 @@ depends on features alone, so they are known before anything is measured. Nothin
 five to twenty values do not tell length scales.
 """
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UserError
+from hwnas.latency.table import PREDICTED, LatencyTable, write_new_table
 from hwnas.spaces.space import OpSpec
+from hwnas.storage import Record
 
 Floats = NDArray[np.float64]
 Features = Mapping[str, Sequence[float]]  # of each row, all of one length
 LENGTH_SCALE = 2.0  # root mean square over the standardised features
 NOISE = 0.1  # variance of what is no smooth function of the features, per variance of the correction
 FACTOR = 100.0  # variance of one factor for all rows, per variance of the correction: it is hardly known beforehand
+TRANSFERRED = "transferred"  # of an identity: what the predicted rows of the table come from
 MAX_CANDIDATES = 2000  # among which to choose: their covariances are kept, 32 MB
 
 
@@ -63,6 +70,17 @@ def scaled(source: Mapping[str, float], measured: Mapping[str, float]) -> dict[s
     """The same by one factor, the median ratio of the measured rows: what `transfer` has to beat."""
     factor = float(np.median([ms / source[key] for key, ms in measured.items()]))
     return {key: factor * ms for key, ms in source.items()} | dict(measured)
+
+
+def left_out_pct(source: Mapping[str, float], measured: Mapping[str, float]) -> float:
+    """How far a measured row is missed on average when it is transferred from the others; NaN of one row.
+
+    Measured rows that were chosen to be far apart make it pessimistic.
+    """
+    if len(measured) < 2:
+        return math.nan
+    others = {key: {k: ms for k, ms in measured.items() if k != key} for key in measured}
+    return statistics.fmean(100 * abs(transfer(source, others[key])[key] / ms - 1) for key, ms in measured.items())
 
 
 def operator_features(source: Mapping[str, float]) -> Features:
@@ -130,3 +148,71 @@ def _most_telling(covariance: Floats, k: int) -> list[int]:
         told = left[:, best].copy()
         left -= np.outer(told, told) / (told[best] + NOISE)
     return chosen
+
+
+def operators_ms(table: LatencyTable) -> dict[str, float]:
+    """What was measured of every operator; UserError where the table is of whole networks."""
+    if table.row != "op":
+        raise UserError(f"{table.journal.path} is of whole networks; a transfer needs a table of operators")
+    return {key: measurement.median_ms for key, measurement in table.items() if not table.is_predicted(key)}
+
+
+def source_ms(table: LatencyTable) -> dict[str, float]:
+    """The same of a table to transfer; UserError where that is a prediction itself."""
+    if TRANSFERRED in table.identity:
+        origin = table.identity[TRANSFERRED]
+        raise UserError(f"{table.journal.path} is transferred itself, from {origin}; start from that one")
+    return operators_ms(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What a transferred table holds: how many rows of each kind."""
+
+    measured: int
+    predicted: int
+    failed: int  # on the new device: they have no latency there, and are not predicted
+    left_out_pct: float  # how far off the predictions may be, as `left_out_pct` tells
+
+
+def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> Transferred:
+    """Writes the rows of `measured` as they are, and those that only `source` has as predictions.
+
+    The identity is that of `measured`, and what the predictions come from.
+    """
+    _check_same_operators(source, measured)
+    there_ms, here_ms, failed = source_ms(source), operators_ms(measured), measured.errors
+    common_ms = {key: ms for key, ms in here_ms.items() if key in there_ms}
+    if not common_ms:
+        raise UserError(
+            f"{measured.journal.path} has {len(here_ms)} measured rows, and none of them is one of the {len(there_ms)} "
+            f"of {source.journal.path}; measure some that `hwnas table choose` names"
+        )
+    predicted_ms, tried = transfer(there_ms, common_ms), here_ms.keys() | failed.keys()
+    predictions = [_prediction(key, ms) for key, ms in predicted_ms.items() if key not in tried]
+    raw = [record for record in measured.rows() if not measured.is_predicted(str(record[measured.row]))]
+    missed_pct = left_out_pct(there_ms, common_ms)
+    origin = f"{_origin(source)} with {len(common_ms)} measured rows; left out, each is missed by {missed_pct:.1f} %"
+    write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*raw, *predictions])
+    return Transferred(len(here_ms), len(predictions), len(failed), missed_pct)
+
+
+def _check_same_operators(source: LatencyTable, measured: LatencyTable) -> None:
+    """UserError where both tables tell their space or resolution, and these differ."""
+    for key in ("space", "resolution"):
+        there, here = (table.identity.get(key, "unknown") for table in (source, measured))
+        if there != here and "unknown" not in (there, here):
+            raise UserError(
+                f"{key} is {there} in {source.journal.path} and {here} in {measured.journal.path}; "
+                "a transfer needs two tables of the same operators"
+            )
+
+
+def _origin(source: LatencyTable) -> str:
+    told = (source.identity.get(key, "unknown") for key in ("device", "soc", "runtime", "dtype"))
+    return f"{source.journal.path.name} ({', '.join(told)})"
+
+
+def _prediction(key: str, predicted_ms: float) -> Record:
+    """A row of a table: one time for whatever reads it, and the note that nobody measured it."""
+    return {"op": key, "round": 0, "times_ms": [predicted_ms], "summary": {PREDICTED: predicted_ms, "count": 0}}

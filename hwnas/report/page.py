@@ -165,8 +165,9 @@ def _stages(events: Sequence[Record]) -> str:
 def _plan(plan: Record) -> str:
     if not plan:
         return ""
+    predicted = f", {plan['predicted']} predicted from another device's table" if plan.get("predicted") else ""
     return paragraph(
-        f"{plan['space']} needs {plan['operators']} operators; {plan['measured']} were measured at the plan."
+        f"{plan['space']} needs {plan['operators']} operators; {plan['measured']} were measured{predicted} at the plan."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hwnas.devices import Measurement, Profile, load_profile, open_device, pooled
 from hwnas.errors import UserError
 from hwnas.footprint import METRICS
-from hwnas.latency.profiler import build_model, identity, measure_rows
+from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
@@ -96,12 +96,7 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
     table = LatencyTable(run.file("networks.jsonl"), _identity(run, profile), row="network")
     rows = {network.key: network.space.ops(network.arch) for network in networks}
     measure_rows(rows, profile, table, run.config.seed, report)
-    failed = [key for key in rows if key not in table]
-    if failed:
-        raise UserError(
-            f"{len(failed)} whole networks could not be measured on {profile.name}, first {failed[0]}: "
-            f"{table.errors.get(failed[0], 'interrupted')}; run the same command again to retry them"
-        )
+    check_measured(rows, profile, table, "whole networks")
     return [table[network.key].median_ms for network in networks]
 
 

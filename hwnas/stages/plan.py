@@ -1,7 +1,7 @@
 """plan: how many operators the space needs, how many are measured, how long the rest will take."""
 
 from hwnas.devices import load_profile
-from hwnas.latency.profiler import estimated_s, rows_to_measure, unfinished
+from hwnas.latency.profiler import estimated_s, rows_to_measure, rows_without_prediction, unfinished
 from hwnas.stages.networks import operator_table
 from hwnas.stages.run import Run, say
 
@@ -12,19 +12,23 @@ def run_stage(run: Run) -> None:
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
     needed = rows_to_measure(space)
-    remaining = len(unfinished(needed, profile, table))
+    to_measure = rows_without_prediction(space, table)
+    remaining, predicted = len(unfinished(to_measure, profile, table)), len(needed) - len(to_measure)
+    measured = len(to_measure) - remaining
     seconds = estimated_s(space, profile, table)
     run.write(
         "plan.json",
         {
             "space": space.name,
             "operators": len(needed),
-            "measured": len(needed) - remaining,
+            "measured": measured,
+            "predicted": predicted,
             "remaining": remaining,
             "estimated_s": seconds,
         },
     )
+    told = f"{measured} are measured" + (f", {predicted} predicted from another device's table" if predicted else "")
     say(
-        f"{space.name} at {run.config.resolution} pixels needs {len(needed)} operators; {len(needed) - remaining} are "
-        f"measured, the other {remaining} will take about {seconds:.0f} s on {profile.name}"
+        f"{space.name} at {run.config.resolution} pixels needs {len(needed)} operators; {told}, the other {remaining} "
+        f"will take about {seconds:.0f} s on {profile.name}"
     )

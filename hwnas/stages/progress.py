@@ -1,13 +1,16 @@
-"""Progress with an estimate of the time left, on stderr."""
+"""What a command that takes a while says on stderr: progress with an estimate of the time left, and how to go on."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 QUIET_S = 30.0  # without a line, where there is no terminal
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 Report = Callable[[int, int, str], None]  # (done, total, what)
 
 
@@ -36,3 +39,13 @@ def progress(title: str) -> Iterator[Report]:
                 console.print(f"{title}: {done} of {total}{left} {what}", highlight=False, soft_wrap=True)
 
         yield report
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends with a line that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("hwnas: interrupted; run the same command again to continue", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None

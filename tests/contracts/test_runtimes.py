@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import statistics
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hwnas.devices import load_profile
 from hwnas.nn import Network, layer_weights
 from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
@@ -18,8 +20,10 @@ from hwnas.runtimes.runtime import ReducedDtype
 from hwnas.spaces import SpaceConfig, build_space, op
 from hwnas.spaces.layers import block
 from hwnas.stages.export import SHIPPED
+from hwnas.stages.networks import measure_together
 
 MAX_RELATIVE_ERROR = 1e-4
+MAX_LATENCY_DEVIATION = 0.03
 # Every kind, one after another. Stride 2 is on odd sizes here, in the network below on even ones: TFLite pads those
 # differently.
 BLOCKS = [
@@ -165,6 +169,51 @@ def test_converted_and_built_files_compute_what_torch_computes(network_files):
 def test_what_is_measured_is_what_ships(network_files, tmp_path):
     name, _, _, converted, built = network_files
     assert executed(name, converted, tmp_path) == executed(name, built, tmp_path)
+
+
+def built_and_converted(name, space, arch, folder, number):
+    """Both files of a network, and how far their outputs are apart."""
+    runtime, network = RUNTIMES[name], trained_like(Network(space, arch))
+    built, converted = (folder / f"{stem}{number}{runtime.suffix}" for stem in ("built", "converted"))
+    runtime.build([block(s) for s in space.ops(arch)], numpy_weights(network), space.input_shape, built)
+    runtime.convert(network, space.input_shape, converted)
+    x = np.random.default_rng(number).standard_normal((1, *space.input_shape), dtype=np.float32)
+    return built, converted, relative_error(*(runtime.load(path, 1).run(x) for path in (built, converted)))
+
+
+def latencies_ms(files, profile, sessions=7):
+    """Median milliseconds of each file in each session, by name: in a fresh process and another order each.
+
+    Where a process happens to place a model in memory shifts it by some percent for as long as the process lives.
+    """
+    orders = (random.Random(number).sample(sorted(files), len(files)) for number in range(sessions))
+    found = [measure_together({name: files[name] for name in order}, profile, {}) for order in orders]
+    return {name: [measured[name].median_ms for measured in found] for name in files}
+
+
+def deviation(times_ms, others_ms):
+    return abs(statistics.median(a / b for a, b in zip(times_ms, others_ms, strict=True)) - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_built_networks_compute_and_take_what_converted_ones_do(name, tmp_path):
+    """Ten random networks, in turn; on a machine that tells a file from its copy there is nothing to learn."""
+    files, rng, space = {}, random.Random(0), build_space(SpaceConfig("proxyless_small", 96, 10))
+    for number in range(10):
+        built, converted, error = built_and_converted(name, space, space.sample(rng), tmp_path, number)
+        assert error < MAX_RELATIVE_ERROR
+        copy = converted.with_stem(f"copy{number}")
+        copy.write_bytes(converted.read_bytes())
+        files |= {path.stem: path for path in (built, converted, copy)}
+    found_ms = latencies_ms(files, load_profile(f"host_cpu1_{name}_fp32"))
+    deviations, noise = (
+        [deviation(found_ms[f"{kind}{number}"], found_ms[f"converted{number}"]) for number in range(10)]
+        for kind in ("built", "copy")
+    )
+    if max(noise) > MAX_LATENCY_DEVIATION:
+        pytest.skip(f"this machine is not quiet: a file differs from its copy by {100 * max(noise):.1f} %")
+    assert max(deviations) < MAX_LATENCY_DEVIATION
 
 
 def test_metadata_is_kept_inside_and_the_file_still_runs(network_files, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.latency.transfer import choose_rows, scaled, transfer
+from hwnas.latency.transfer import choose_rows, left_out_pct, scaled, transfer
 from hwnas.spaces import OpSpec, SpaceConfig, build_space
 from hwnas.spaces.layers import is_free
 from hwnas.spaces.macs import op_macs
@@ -47,6 +47,17 @@ def test_a_device_that_is_slower_by_one_factor_is_met_by_one_row(devices):
     (key,) = choose_rows(source, 1)
     found = transfer(source, {key: 3 * source[key]})
     np.testing.assert_allclose([found[key] / ms for key, ms in source.items()], 3, rtol=0.02)
+
+
+def test_what_is_left_out_tells_how_far_off_the_predictions_are(devices):
+    source, target = devices
+    keys, rng = choose_rows(source, 10), np.random.default_rng(0)
+    smooth = {key: target[key] for key in keys}
+    wild = {key: source[key] * float(rng.choice([0.3, 3.0])) for key in keys}
+    assert left_out_pct(source, {key: 3 * source[key] for key in keys}) < 0.1
+    assert left_out_pct(source, smooth) < 15
+    assert left_out_pct(source, wild) > 50
+    assert math.isnan(left_out_pct(source, {keys[0]: 1.0}))
 
 
 def test_measured_rows_keep_their_value_and_none_is_missing(devices):

@@ -209,3 +209,264 @@ def test_import_writes_a_table_and_never_overwrites(hwnas, tmp_path):
 def test_import_help_names_every_format(hwnas):
     text = hwnas("table", "import", "--help").stdout
     assert all(name in text for name in IMPORTERS)
+
+
+NEW_FILES = ("rows.txt", "few.jsonl", "new.jsonl")
+MEASURE = ("table", "measure", "--space", "proxyless_small", "--resolution", 32, "--num-classes", 10)
+
+
+def of_another_device(path):
+    """The table as a device would have it that is slower, by a factor that differs from row to row."""
+    return changed(path, "other.jsonl", slower)
+
+
+@pytest.fixture
+def transferred(hwnas, measured, tmp_path):
+    """(source, table of a few measured rows, transferred table) as the three commands make them."""
+    source, rows, few, new = of_another_device(measured), *(tmp_path / name for name in NEW_FILES)
+    chosen = hwnas("table", "choose", source, "--rows", 6, "--out", rows)
+    assert chosen.returncode == 0, chosen.stderr
+    assert chosen.stdout == rows.read_text()
+    done = hwnas(*MEASURE, "--on", "fake", "--rows-of", rows, "--out", few)
+    assert done.returncode == 0, done.stderr
+    assert "measuring: 12 of 12" in done.stderr
+    assert list(LatencyTable.read(few)) != []
+    done = hwnas("table", "transfer", source, few, "--out", new)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith(
+        f"wrote {new}: 6 rows measured, {len(rows_to_measure(SPACE)) - 6} predicted\nleft out, "
+    )
+    return source, few, new
+
+
+def test_choose_tells_the_most_telling_rows_first_and_fewer_are_a_prefix(hwnas, measured):
+    ten = hwnas("table", "choose", measured).stdout.splitlines()
+    assert len(set(ten)) == 10
+    assert set(ten) <= set(rows_to_measure(SPACE))
+    assert hwnas("table", "choose", measured, "--rows", 3).stdout.splitlines() == ten[:3]
+
+
+def test_transferred_rows_are_told_from_measured_ones(hwnas, measured, transferred):
+    _, few, new = map(LatencyTable.read, transferred)
+    true = LatencyTable.read(measured)
+    assert list(new.rows())[: len(list(few.rows()))] == list(few.rows())
+    assert set(new) == set(rows_to_measure(SPACE))
+    predicted = [key for key in new if new.is_predicted(key)]
+    assert set(predicted) == set(new) - set(few)
+    assert all(len(new[key].times_ms) == 1 and new.summaries[key]["count"] == 0 for key in predicted)
+    misses = [abs(new[key].median_ms / true[key].median_ms - 1) for key in predicted if key != FIRST]
+    assert max(misses) < 0.1  # of a source that is twice as slow
+    origin = new.identity["transferred"]
+    assert origin.startswith("other.jsonl (other, fake, fake, fp32) with 6 measured rows; left out, each is missed by ")
+    told = hwnas("table", "show", transferred[2]).stdout
+    assert f"predicted, not measured │ {len(predicted)} " in told
+    assert "transferred" in told
+    assert f"{PROFILE.timing.rounds} to {PROFILE.timing.rounds}" in told
+    whole = hwnas("table", "check", transferred[2], *CHECK)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert f"there ({len(predicted)} of them predicted), 0 missing" in whole.stdout
+
+
+def test_a_run_takes_a_transferred_table_and_measures_only_what_it_lacks(hwnas, transferred, tmp_path):
+    new, run = transferred[2], tmp_path / "run"
+    content = new.read_bytes()
+    options = ("--data", "digits", "--on", "fake", "--table", new, "--calibration-networks", 5, "--out", run)
+    planned = hwnas("plan", *options)
+    assert planned.returncode == 0, planned.stderr
+    assert "6 are measured, 46 predicted from another device's table, the other 0 will take about 0 s" in planned.stderr
+    for stage in ("profile", "fit"):
+        done = hwnas(stage, *options)
+        assert done.returncode == 0, done.stderr
+    assert new.read_bytes() == content
+    predictor = json.loads((run / "predictor.json").read_text())
+    assert predictor["identity"]["transferred"].startswith("other.jsonl")
+    assert "46 more are predicted from another device's table, not measured" in predictor["steadiness"]
+    assert json.loads((run / "plan.json").read_text())["predicted"] == 46
+
+
+def test_a_predicted_row_starts_anew_when_it_is_measured(hwnas, measured, transferred, tmp_path):
+    source, _, new = transferred
+    key = next(key for key in LatencyTable.read(new) if LatencyTable.read(new).is_predicted(key))
+    assert hwnas(*MEASURE, key, "--on", "fake", "--out", new).returncode == 0
+    found = LatencyTable.read(new)
+    assert not found.is_predicted(key)
+    assert found[key] == LatencyTable.read(measured)[key]
+    assert sum(record["op"] == key for record in found.rows()) == PROFILE.timing.rounds
+    again = tmp_path / "again.jsonl"
+    done = hwnas("table", "transfer", source, new, "--out", again)  # seven measured rows tell more than six
+    assert "7 rows measured" in done.stderr
+    assert LatencyTable.read(again)[key] == found[key]
+
+
+@pytest.mark.parametrize("measured_first", [True, False])
+def test_merged_with_its_prediction_a_measured_row_stays_measured(hwnas, transferred, tmp_path, measured_first):
+    _, _, new = transferred
+    more, out = tmp_path / "more.jsonl", tmp_path / "merged.jsonl"
+    shutil.copy(new, more)
+    key = next(key for key in LatencyTable.read(new) if LatencyTable.read(new).is_predicted(key))
+    assert hwnas(*MEASURE, key, "--on", "fake", "--out", more).returncode == 0
+    both = (more, new) if measured_first else (new, more)
+    done = hwnas("table", "merge", *both, "--out", out)
+    assert done.returncode == 0, done.stderr
+    merged = LatencyTable.read(out)
+    assert not merged.is_predicted(key)
+    assert merged[key] == LatencyTable.read(more)[key]
+
+
+def test_a_predicted_table_and_a_measured_one_do_not_merge(hwnas, transferred, tmp_path):
+    _, few, new = transferred
+    assert_refused(hwnas("table", "merge", few, new, "--out", tmp_path / "m.jsonl"), "transferred is 'not told' and")
+
+
+def test_a_row_that_failed_on_the_new_device_is_not_predicted(hwnas, transferred, tmp_path):
+    source, few, _ = transferred
+    LatencyTable.read(few).add(FIRST, 0, Measurement(error="no kernel"))
+    out = tmp_path / "again.jsonl"
+    done = hwnas("table", "transfer", source, few, "--out", out)
+    assert "1 failed on this device and are not predicted" in done.stderr
+    assert LatencyTable.read(out).errors == {FIRST: "no kernel"}
+
+
+def test_measure_continues_takes_keys_and_without_them_the_whole_space(hwnas, measured, tmp_path):
+    out, keys = tmp_path / "few.jsonl", list(rows_to_measure(SPACE))
+    assert hwnas(*MEASURE, keys[0], keys[1], keys[0], "--on", "fake", "--out", out).returncode == 0
+    before = out.read_bytes()
+    assert set(LatencyTable.read(out)) == set(keys[:2])
+    assert hwnas(*MEASURE, *keys[:2], "--on", "fake", "--out", out).returncode == 0
+    assert out.read_bytes() == before
+    assert hwnas(*MEASURE, "--on", "fake", "--out", out).returncode == 0
+    assert out.read_bytes().startswith(before)
+    found, whole = map(LatencyTable.read, (out, measured))
+    assert {key: found[key] for key in keys} == {key: whole[key] for key in keys}
+
+
+def test_a_row_that_cannot_be_measured_ends_with_its_name(hwnas, monkeypatch, tmp_path):
+    monkeypatch.setattr(FakeDevice, "measure", lambda self, model, config: Measurement(error="no kernel"))
+    done = hwnas(*MEASURE, FIRST, "--on", "fake", "--out", tmp_path / "few.jsonl")
+    assert done.returncode == 1
+    assert f"1 operators could not be measured on fake, first {FIRST}: no kernel" in done.stderr
+    assert LatencyTable.read(tmp_path / "few.jsonl").errors == {FIRST: "no kernel"}
+
+
+def test_an_interrupted_measurement_says_how_to_go_on(hwnas, monkeypatch, tmp_path):
+    def interrupted(self, model, config):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeDevice, "measure", interrupted)
+        done = hwnas(*MEASURE, FIRST, "--on", "fake", "--out", tmp_path / "few.jsonl")
+    assert done.returncode == 130
+    assert "interrupted; run the same command again" in done.stderr
+    assert hwnas(*MEASURE, FIRST, "--on", "fake", "--out", tmp_path / "few.jsonl").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ((*MEASURE, "ir-1x1x1-1-s1-e3-k3", "--on", "fake"), "first ir-1x1x1-1-s1-e3-k3; leave them out"),
+        ((*MEASURE, "nonsense", FIRST, "--on", "fake"), "1 of 2 rows are not of proxyless_small at 32 pixels"),
+        ((*MEASURE, FIRST, "--on", "fake", "--num-classes", 1), "at least 2 classes"),
+        ((*MEASURE, "--on", "fake", "--rows-of", "nowhere.txt"), "--rows-of nowhere.txt is no text file"),
+        ((*MEASURE, FIRST, "--on", "fake", "--rows-of", "nowhere.txt"), "both came; give one of them"),
+        ((*MEASURE, FIRST, "--on", "fakes"), "unknown profile 'fakes'; did you mean fake"),
+        (("table", "measure", "--space", "proxyles", "--on", "fake"), "unknown space 'proxyles'"),
+    ],
+)
+def test_measure_refuses_what_it_cannot_measure(hwnas, tmp_path, arguments, part):
+    done = hwnas(*arguments, "--out", tmp_path / "few.jsonl")
+    assert_refused(done, part)
+    assert not list(tmp_path.iterdir())
+
+
+def assert_refused(done, part):
+    assert done.returncode == 1
+    assert done.stderr.startswith("hwnas: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert part in done.stderr
+
+
+def test_measure_refuses_an_empty_list_and_a_table_of_something_else(hwnas, measured, tmp_path):
+    (tmp_path / "rows.txt").write_text("\n")
+    assert_refused(
+        hwnas(*MEASURE, "--on", "fake", "--rows-of", tmp_path / "rows.txt", "--out", tmp_path / "t"), "holds no row key"
+    )
+    other, before = of_another_device(measured), of_another_device(measured).read_bytes()
+    assert_refused(hwnas(*MEASURE, FIRST, "--on", "fake", "--out", other), "device is 'other' there and 'fake' here")
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize("rows", [0, -1, 53])
+def test_choose_refuses_a_number_of_rows_that_there_is_not(hwnas, measured, rows):
+    assert_refused(hwnas("table", "choose", measured, "--rows", rows), "allowed is 1 to 52")
+
+
+def test_choose_does_not_overwrite(hwnas, measured, tmp_path):
+    before = measured.read_bytes()
+    assert_refused(hwnas("table", "choose", measured, "--out", measured), "exists and is not overwritten")
+    assert measured.read_bytes() == before
+
+
+def with_time(ms, key=FIRST):
+    """Every time of one row is this."""
+    return lambda n, r: {**r, "times_ms": [ms] * len(r["times_ms"])} if r.get("op") == key else r
+
+
+def no_operators(number, record):
+    return {**record, "op": record["op"] + "!"} if number else record
+
+
+def told_otherwise(key, value):
+    return lambda n, r: {**r, key: value} if n == 0 else r
+
+
+@pytest.mark.parametrize(
+    ("of_source", "of_measured", "part"),
+    [
+        (with_time(0.0), None, f"{FIRST} of the source latencies has 0.0 ms; allowed is above 0"),
+        (with_time(-1.0), None, f"{FIRST} of the source latencies has -1.0 ms"),
+        (with_time(float("nan")), None, f"{FIRST} of the source latencies has nan ms"),
+        (None, with_time(0.0), f"{FIRST} of the measured latencies has 0.0 ms"),
+        (None, lambda n, r: {**r, "op": "x" + r["op"]} if n else r, "52 measured rows, and none of them is one of"),
+        (None, lambda n, r: None if n else r, "0 measured rows, and none of them"),
+        (None, told_otherwise("space", "proxyless"), "space is proxyless_small in"),
+        (told_otherwise("resolution", "64"), None, "resolution is 64 in"),
+        (told_otherwise("transferred", "b.jsonl (a phone)"), None, "is transferred itself, from b.jsonl (a phone)"),
+        (lambda n, r: {**({"network": r.pop("op")} if n else {}), **r}, None, "is of whole networks"),
+        (no_operators, no_operators, "is no row key"),
+    ],
+)
+def test_transfer_refuses_what_has_no_ratio(hwnas, measured, tmp_path, of_source, of_measured, part):
+    source = changed(measured, "a2.jsonl", of_source or (lambda n, r: r))
+    few = changed(measured, "b2.jsonl", of_measured or (lambda n, r: r))
+    assert_refused(hwnas("table", "transfer", source, few, "--out", tmp_path / "new.jsonl"), part)
+    assert not (tmp_path / "new.jsonl").exists()
+
+
+def test_transfer_does_not_overwrite(hwnas, measured, tmp_path):
+    other = of_another_device(measured)
+    before = other.read_bytes()
+    assert_refused(hwnas("table", "transfer", other, measured, "--out", other), "exists and is not overwritten")
+    assert other.read_bytes() == before
+
+
+def test_a_shipped_table_of_one_runtime_is_transferred_to_another_on_this_host(hwnas, tmp_path):
+    source, rows, few, new = "proxyless_small-32-host_cpu1_ort_fp32", *(tmp_path / name for name in NEW_FILES)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "device: host\nruntime: litert\ndtype: fp32\nthreads: 1\n"
+        "timing: {rounds: 2, max_rounds: 2, settle_pct: 100, quarantine_pct: 1000, clock: thread_cpu}\n"
+    )
+    assert hwnas("table", "choose", source, "--rows", 5, "--out", rows).returncode == 0
+    on = ("--space", "proxyless_small", "--on", mine, "--rows-of", rows, "--out", few)
+    done = hwnas("table", "measure", *on)
+    assert done.returncode == 0, done.stderr
+    assert hwnas("table", "transfer", source, few, "--out", new).returncode == 0
+    found = LatencyTable.read(new)
+    assert sum(not found.is_predicted(key) for key in found) == 5
+    assert found.identity["runtime"] == "litert"
+    assert found.identity["transferred"].startswith(f"{source}.jsonl (host, ")
+    assert min(measurement.median_ms for measurement in found.values()) > 0
+    before = set(found)
+    done = hwnas("profile", "--on", mine, "--table", new, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert set(LatencyTable.read(new)) - before == {"classifier-512x4x4-10-s1"}  # digits have 10 classes, not 1000
