@@ -62,6 +62,10 @@ class Session(Protocol):
         """Times a model file; never raises for a bad model or a timeout."""
         ...
 
+    def renew(self) -> None:
+        """What is measured next is measured by another process, with its models placed elsewhere in memory."""
+        ...
+
 
 class Device(Protocol):
     """Something that runs model files of one runtime."""

@@ -34,6 +34,9 @@ class FakeDevice:
     def session(self) -> Iterator["FakeDevice"]:
         yield self
 
+    def renew(self) -> None:
+        return
+
     def peak_memory(self, model: Path, timeout_s: float) -> Memory:
         try:
             blocks = blocks_of(model)

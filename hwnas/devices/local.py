@@ -93,6 +93,9 @@ class WorkerSession:
         lines = self.log.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else "no message"
 
+    def renew(self) -> None:
+        self.close()  # the next model starts another one
+
     def close(self) -> None:
         if self.process is None:
             return

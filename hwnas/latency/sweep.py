@@ -1,10 +1,10 @@
 """The measuring protocol: interleaved rounds until every row is settled, watched by a sentinel.
 
 Every round goes through the rows in a new random order, which spreads a slow drift of the machine over all of them
-alike. A row is measured until the confidence interval of its round medians is narrow. After every few rows a sentinel,
-always the same model, is measured: where it differs from what it took before, so may its neighbours, and they are
-measured again. Everything is decided from the table's own records, so an interrupted sweep goes on as if it had not
-been.
+alike, and in a new process: where one happens to place a model in memory shifts its latency for as long as it lives. A
+row is measured until the confidence interval of its round medians is narrow. After every few rows a sentinel, always
+the same model, is measured: where it differs from what it took before, so may its neighbours, and they are measured
+again. Everything is decided from the table's own records, so an interrupted sweep goes on as if it had not been.
 """
 
 import hashlib
@@ -45,6 +45,8 @@ class Sweep:
         """All rounds; bounded by `max_rounds` and, in each, by `remeasure`."""
         for number in range(self.timing.max_rounds):
             due = [key for key in self._order(number) if self._is_due(key, number)]
+            if due and number:
+                self.session.renew()
             self.total = self.done + len(due) + len(self.keys) * max(0, self.timing.rounds - number - 1)
             for index, keys in enumerate(self._spans(due)):
                 self._measure_span(number, index, keys)

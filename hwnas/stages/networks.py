@@ -136,7 +136,9 @@ def measure_together(
         }
         paths = {**files, **built}
         rounds: dict[str, list[Measurement]] = {label: [] for label in paths}
-        for _ in range(profile.timing.rounds):
+        for number in range(profile.timing.rounds):
+            if number:
+                session.renew()
             for label, path in paths.items():
                 rounds[label].append(session.measure(path, profile.timing.run_config()))
     measured = {label: pooled(found) for label, found in rounds.items()}

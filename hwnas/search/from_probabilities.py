@@ -1,0 +1,81 @@
+"""Candidates of a search that trained probabilities: the most likely architecture within the limits, and samples."""
+
+import math
+import random
+from collections.abc import Sequence
+
+from hwnas.objective import Scores
+from hwnas.search.constraint import Budget
+from hwnas.spaces.space import Arch
+
+TRIES = 50  # samples before one that breaks a limit is repaired, or one is asked for again
+SWEEPS = 20  # over all decisions, of a repair or an improvement
+NEVER = 1e-9  # probability below which a choice counts as this: its logarithm is kept finite
+
+
+class FromProbabilities:
+    """The most likely architecture that keeps the limits first, then samples that keep them, none twice."""
+
+    def __init__(self, budget: Budget, seed: int, probabilities: Sequence[Sequence[float]]) -> None:
+        self.budget, self.rng, self.probabilities = budget, random.Random(seed), probabilities
+        self.logs = [[math.log(max(p, NEVER)) for p in choices] for choices in probabilities]
+        self.seen: set[Arch] = set()
+
+    def ask(self) -> Arch:
+        arch = self._fresh() if self.seen else self.most_likely()
+        self.seen.add(arch)
+        return arch
+
+    def tell(self, arch: Arch, scores: Scores) -> None:
+        return
+
+    def most_likely(self) -> Arch:
+        """The likeliest choices, changed where the limits ask for it by as little likelihood as can be."""
+        return self._improved(self._within(tuple(max(range(len(c)), key=c.__getitem__) for c in self.logs)))
+
+    def _fresh(self) -> Arch:
+        for _ in range(TRIES):
+            arch = self._sample()
+            if not self.budget.holds(arch):
+                arch = self._within(arch)
+            if arch not in self.seen:
+                return arch
+        return self.budget.sample(self.rng)  # the probabilities are nearly certain: anything else within the limits
+
+    def _sample(self) -> Arch:
+        return tuple(self.rng.choices(range(len(p)), weights=p)[0] for p in self.probabilities)
+
+    def _changes(self, arch: Arch) -> list[Arch]:
+        """Every architecture that differs in one decision."""
+        return [
+            (*arch[:d], c, *arch[d + 1 :]) for d, logs in enumerate(self.logs) for c in range(len(logs)) if c != arch[d]
+        ]
+
+    def _likelihood(self, arch: Arch) -> float:
+        return sum(logs[c] for logs, c in zip(self.logs, arch, strict=True))
+
+    def _within(self, arch: Arch) -> Arch:
+        """One change after the other, each the one that costs least likelihood for what it saves."""
+        excess = self.budget.excess(arch)
+        for _ in range(SWEEPS * len(arch)):
+            if excess <= 0:
+                return arch
+            likelihood = self._likelihood(arch)
+            saving = [(self.budget.excess(other), other) for other in self._changes(arch)]
+            saving = [(e, other) for e, other in saving if e < excess]
+            if not saving:
+                break
+            excess, arch = min(
+                saving, key=lambda found: max(likelihood - self._likelihood(found[1]), 0) / (excess - max(found[0], 0))
+            )
+        return self.budget.repair(arch, self.rng)
+
+    def _improved(self, arch: Arch) -> Arch:
+        """The likeliest single change within the limits, as long as there is one."""
+        for _ in range(SWEEPS * len(arch)):
+            better = [other for other in self._changes(arch) if self._likelihood(other) > self._likelihood(arch)]
+            better = [other for other in better if self.budget.holds(other)]
+            if not better:
+                return arch
+            arch = max(better, key=self._likelihood)
+        return arch
