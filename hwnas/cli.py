@@ -24,7 +24,7 @@ STAGES = {
     "profile": "Measure the operators that the latency table lacks.",
     "fit": "Calibrate the latency predictor on a few measured whole networks.",
     "feasible": "Compare the budget with the space before anything is trained.",
-    "search": "Train the super-network; evolution and random search under the budget.",
+    "search": "Train the super-network by a method; its candidates and random ones under the budget.",
     "select": "Measure the best candidates whole; choose the winner and its baselines.",
     "train": "Train the winner and its baselines from scratch.",
     "export": "Write ONNX and TFLite, checked against the trained network.",
@@ -54,6 +54,7 @@ def _stage_options(
     table: Annotated[str | None, typer.Option(help="Latency table to use and extend, instead of the run's.")] = None,
     interpolate: Annotated[bool | None, typer.Option(help="Guess rows that the table lacks.")] = None,
     calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
+    method: Annotated[str | None, typer.Option(help="Of search; `hwnas methods` lists them.")] = None,
     supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the super-network.")] = None,
     supernet_lr: Annotated[float | None, typer.Option(help="Its learning rate, per 128 images.")] = None,
     population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,
@@ -122,6 +123,20 @@ def spaces() -> None:
         rows = sum(not is_free(spec) for spec in space.all_ops())
         table.add_row(name, str(resolution), str(len(space.decisions)), f"{space.size:.2e}", str(rows), *ends)
     Console().print(table)
+
+
+@app.command()
+def methods() -> None:
+    """List the search methods: what they cost, and when to take them."""
+    from hwnas.search.methods import METHODS
+
+    heads = ("cost of a weight step", "when to take it")
+    table = Table(Column("method", no_wrap=True), *heads, box=None, pad_edge=False)
+    for name, method in METHODS.items():
+        table.add_row(name, method.cost, method.use)
+    Console().print(table)
+    for name, method in METHODS.items():
+        typer.echo(f"{name}: {method.paper}")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,11 +1,14 @@
 """Metrics -> scores, and which candidates no other one dominates."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Metrics = Mapping[str, float]  # unit in the key: "accuracy" (0..1), "latency_ms", "macs", "params"
 Scores = tuple[float, ...]  # larger is better; one entry per goal
 Objective = Callable[[Metrics], Scores]
+LatencyLoss = Callable[[Any, Any], Any]  # (cross-entropy, expected milliseconds), scalar tensors -> scalar tensor
+NS_PER_MS, MIN_NS = 1e6, 10.0
 Candidate = TypeVar("Candidate")
 SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are about the same
 
@@ -26,6 +29,40 @@ def soft_budget(target_ms: float, exponent: float = -0.07) -> Objective:
     w = -0.07: doubling the latency is worth 5 % of relative accuracy.
     """
     return lambda metrics: (metrics["accuracy"] * (metrics["latency_ms"] / target_ms) ** exponent,)
+
+
+def absolute(target_ms: float, weight: float = 0.5) -> LatencyLoss:
+    """Cross-entropy + weight * |latency / target - 1|: TuNAS' absolute reward as a loss, two-sided.
+
+    https://arxiv.org/abs/2008.06120, section 3.2; there of accuracy, with 0.07: a point of accuracy is worth less
+    than a unit of cross-entropy.
+    """
+    return lambda cross_entropy, expected_ms: cross_entropy + weight * abs(expected_ms / target_ms - 1)
+
+
+def linear(target_ms: float, weight: float = 0.1) -> LatencyLoss:
+    """Cross-entropy + weight * (latency - target) / target: ProxylessNAS' additive form, equation 6 of its paper."""
+    return lambda cross_entropy, expected_ms: cross_entropy + weight * (expected_ms - target_ms) / target_ms
+
+
+def log_product(target_ms: float, weight: float = 1.0, exponent: float = 0.6) -> LatencyLoss:
+    """Cross-entropy * weight * (ln latency / ln target)^exponent: FBNet (https://arxiv.org/abs/1812.03443, equation 2).
+
+    In nanoseconds. In milliseconds, as published, the logarithm changes its sign at 1 ms.
+    """
+    log_target = math.log(max(target_ms * NS_PER_MS, MIN_NS))
+
+    def loss(cross_entropy: Any, expected_ms: Any) -> Any:
+        return cross_entropy * weight * ((expected_ms * NS_PER_MS).clamp(min=MIN_NS).log() / log_target) ** exponent
+
+    return loss
+
+
+LATENCY_LOSSES: dict[str, Callable[[float], LatencyLoss]] = {
+    "absolute": absolute,
+    "linear": linear,
+    "log_product": log_product,
+}
 
 
 def accuracy_and_latency(metrics: Metrics) -> Scores:

@@ -122,13 +122,19 @@ class AdditiveCost(SlotCost):
         Decisions are independent, so a slot that depends on several takes the product of their probabilities:
         ProxylessNAS (https://arxiv.org/abs/1812.00332), equation 2.
         """
-        total = gates[0].new_tensor(self.fixed)
-        for part in self.parts:
-            joint = gates[part.decisions[0]]
-            for d in part.decisions[1:]:
-                joint = (joint[:, None] * gates[d][None, :]).flatten()
-            total = total + joint @ joint.new_tensor(part.cost)
-        return total
+        joint = [_product([gates[d] for d in part.decisions]) for part in self.parts]
+        costs = np.concatenate([part.cost for part in self.parts])
+        import torch  # only here: who has gates has torch
+
+        return self.fixed + torch.cat(joint) @ joint[0].new_tensor(costs)
+
+
+def _product(gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
+    """Probabilities of the joint choices, row-major, of independent decisions."""
+    joint = gates[0]
+    for gate in gates[1:]:
+        joint = (joint[:, None] * gate[None, :]).flatten()
+    return joint
 
 
 def _joint(parts: Sequence[Part]) -> tuple[int, ...]:

@@ -1,7 +1,10 @@
 """Runs the slots of a space: one architecture standing alone, or all of them with shared weights."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from hwnas.nn.elastic import ElasticBlock, shares
@@ -21,6 +24,18 @@ class Network(nn.Module):
         for module in self.blocks:
             x = module(x)
         return x
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How the choices of one decision take part: `weight` (choices,), of which only `active` run.
+
+    The weight of a `silent` choice is 0, but it may have a gradient: its output is needed, and nothing of what made it.
+    """
+
+    weight: Tensor
+    active: tuple[int, ...]
+    silent: tuple[int, ...] = ()
 
 
 class SharedSlot(nn.Module):
@@ -72,6 +87,13 @@ class Supernet(nn.Module):
             x = slot(x, option)
         return x
 
+    def mixed(self, x: Tensor, gates: Sequence[Gate]) -> Tensor:
+        """Every slot's options summed, weighted by their decisions' gates. (N, C, H, W) -> (N, classes)"""
+        for slot, module in zip(self.space.slots, self.slots, strict=True):
+            assert isinstance(module, SharedSlot)
+            x = _mixture(self.space, slot, module, x, gates) if slot.decisions else module(x, 0)
+        return x
+
     def network(self, arch: Arch) -> Network:
         """The architecture standing alone, with its share of the weights and statistics."""
         network = Network(self.space, arch)
@@ -79,3 +101,28 @@ class Supernet(nn.Module):
             assert isinstance(target, BlockModule)
             slot.copy_to(target)
         return network.train(self.training)
+
+
+def _mixture(space: Space, slot: Slot, module: SharedSlot, x: Tensor, gates: Sequence[Gate]) -> Tensor:
+    ran = [(*gates[d].active, *gates[d].silent) for d in slot.decisions]
+    total: Tensor | None = None
+    for choices in itertools.product(*ran):
+        pairs = list(zip(slot.decisions, choices, strict=True))
+        weight = torch.stack([gates[d].weight[choice] for d, choice in pairs]).prod()
+        option = _option(space, pairs)
+        if any(choice in gates[d].silent for d, choice in pairs):
+            with torch.no_grad():
+                y = module(x, option)
+        else:
+            y = module(x, option)
+        total = weight * y if total is None else total + weight * y
+    assert total is not None
+    return total
+
+
+def _option(space: Space, pairs: Sequence[tuple[int, int]]) -> int:
+    """Row-major, as the options of a slot are."""
+    index = 0
+    for d, choice in pairs:
+        index = index * len(space.decisions[d].choices) + choice
+    return index

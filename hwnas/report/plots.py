@@ -14,9 +14,16 @@ from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_perce
 from hwnas.spaces import Arch, Decision, OpSpec, Slot, SpaceConfig, build_space
 from hwnas.storage import Record
 
-STRATEGIES = ("random", "evolution")
+STRATEGIES = ("random", "evolution", "sampled")
 COLORS = {
-    **{"evolution": "#3b82f6", "random": "#94a3b8", "front": "#f59e0b", "fixed": "#94a3b8", "budget": "#ef4444"},
+    **{
+        "evolution": "#3b82f6",
+        "sampled": "#3b82f6",
+        "random": "#94a3b8",
+        "front": "#f59e0b",
+        "fixed": "#94a3b8",
+        "budget": "#ef4444",
+    },
     **{LABELS["winner"]: "#ef4444", LABELS["random"]: "#8b5cf6", LABELS["mobilenet_v2"]: "#10b981"},
 }
 HEIGHT_PX, BAR_PX = 430, 24
@@ -143,8 +150,9 @@ def best_so_far(found: Findings) -> str:
     traces, told = [], []
     for strategy in STRATEGIES:
         curve = list(accumulate((float(t["accuracy"]) for t in found.trials if t["strategy"] == strategy), max))
-        if curve:
-            told.append(f"{strategy} {curve[-1]:.4f} after {len(curve)}")
+        if not curve:
+            continue
+        told.append(f"{strategy} {curve[-1]:.4f} after {len(curve)}")
         line = {"color": COLORS[strategy], "shape": "hv", "width": 2.5}
         traces.append(go.Scatter(x=list(range(1, len(curve) + 1)), y=curve, name=strategy, line=line))
     text = f"Best super-network accuracy within the budget: {', '.join(told)} evaluations."

@@ -19,7 +19,7 @@ from hwnas.report.findings import (
 )
 from hwnas.storage import Record
 
-HEADINGS = ["network", "test accuracy (95 % interval)", "measured", "predicted", "multiply-adds", "file", "memory"]
+HEADINGS = ["network", "test accuracy (95 % interval)", "measured", "predicted", "multiply-adds", "file, memory"]
 IN_SENTENCES = {"random": "the best of random search", "mobilenet_v2": "width-scaled MobileNetV2"}
 
 
@@ -37,7 +37,7 @@ def rows_of(found: Findings) -> list[list[str]]:
             in_ms(found.latency_ms(label)),
             in_ms(network["predicted_ms"]) if network["predicted_ms"] is not None else "-",
             in_millions(network["macs"], 1),
-            *(in_mb(network[metric]) if metric in network else "-" for metric in METRICS),
+            ", ".join(in_mb(network[metric]) for metric in METRICS if metric in network) or "-",
         ]
         for label, network, trained in found.networks
     ]

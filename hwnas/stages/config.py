@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
+from hwnas.search.methods import METHODS
 from hwnas.storage import read_json
 
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
@@ -18,7 +19,7 @@ SETTLED_BY = {
     **dict.fromkeys(
         ("budget_ms", "budget_of_median", "max_file_mb", "max_peak_memory_mb", "confidence"), "feasible.json"
     ),
-    **dict.fromkeys(("supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
+    **dict.fromkeys(("method", "supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
     **dict.fromkeys(("train_epochs", "lr"), "train"),
     "attempts": None,  # how far to go on is asked anew each time
@@ -45,6 +46,7 @@ class RunConfig:
     table: str | None = None
     interpolate: bool = False
     calibration_networks: int = 12
+    method: str = "spos"
     supernet_epochs: int = 60
     supernet_lr: float | None = None
     population: int = 50
@@ -75,6 +77,8 @@ class RunConfig:
                 raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
         if not 0 < self.confidence < 1:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
+        if self.method not in METHODS:
+            raise UserError(f"--method is {self.method!r}; allowed are {', '.join(METHODS)}: see `hwnas methods`")
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
         if self.budget_ms is not None and self.budget_of_median is not None:

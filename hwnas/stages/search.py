@@ -1,4 +1,4 @@
-"""search: trains the super-network, then evolution and, with as many evaluations, random search within the budget."""
+"""search: trains the super-network by a method, then its candidates and as many random ones within the limits."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,12 @@ from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet, fastest
 from hwnas.objective import Metrics, accuracy_and_latency, hard_limits, pareto_front
 from hwnas.search import (
+    METHODS,
     Budget,
     Evaluator,
     Evolution,
     EvolutionConfig,
+    FromProbabilities,
     RandomSearch,
     ReplayError,
     Strategy,
@@ -23,12 +25,22 @@ from hwnas.search import (
 )
 from hwnas.spaces import Arch, Space, macs, params
 from hwnas.stages.limits import load_limits
-from hwnas.stages.predictor import load_footprints, load_predictor
+from hwnas.stages.predictor import load_budget_ms, load_footprints, load_predictor
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Journal, Record, read_json
-from hwnas.supernet import PathAccuracy, calibration_batches, supernet_training
+from hwnas.supernet import (
+    PATH_SAMPLERS,
+    ArchitectureConfig,
+    ArchitectureTraining,
+    PathAccuracy,
+    architecture_search,
+    calibration_batches,
+    supernet_training,
+)
+from hwnas.train import Training
 
+Probabilities = list[list[float]]  # of each decision's choices
 RECALIBRATION_BATCH = 128
 EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
@@ -40,13 +52,22 @@ def run_stage(run: Run) -> None:
     trials = run.journal("trials.jsonl")
     check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
     compute = load_compute(run, space)
-    accuracy = trained_supernet(run, space, splits, compute)
-    count = run.config.population * run.config.generations
-    evolution = Evolution(budget, run.config.seed, EvolutionConfig(run.config.population, _parents(run)))
+    accuracy, probabilities = trained_supernet(run, space, splits, compute)
     evaluate = _evaluator(run, budget, accuracy)
-    for name, strategy in (("random", RandomSearch(budget, run.config.seed + 1)), ("evolution", evolution)):
-        _search(name, strategy, budget, evaluate, trials, count)
+    for name, strategy in _strategies(run, budget, probabilities).items():
+        _search(name, strategy, budget, evaluate, trials, run.config.population * run.config.generations)
     write_front(run, trials)
+
+
+def _strategies(run: Run, budget: Budget, probabilities: Probabilities | None) -> dict[str, Strategy]:
+    """Random search, and what the method's candidates come from; each is asked for as many."""
+    seed, population = run.config.seed, run.config.population
+    found: dict[str, Strategy] = {"random": RandomSearch(budget, seed + 1)}
+    if probabilities is not None:
+        found["sampled"] = FromProbabilities(budget, seed, probabilities)
+    elif METHODS[run.config.method].candidates == "evolution":
+        found["evolution"] = Evolution(budget, seed, EvolutionConfig(population, _parents(run)))
+    return found
 
 
 def _parents(run: Run) -> int:
@@ -72,20 +93,45 @@ def workers(compute: Compute) -> int:
     return 0 if compute.device == "cpu" else EVALUATION_WORKERS_GPU
 
 
-def trained_supernet(run: Run, space: Space, splits: Splits, compute: Compute) -> Callable[[Arch], float]:
-    """The super-network, trained to the end, as a function from architecture to accuracy on the search part."""
-    recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits.flip)
-    training = supernet_training(
-        space, splits.train, recipe, compute, run.config.seed, run.path, workers=workers(compute)
-    )
+def trained_supernet(
+    run: Run, space: Space, splits: Splits, compute: Compute
+) -> tuple[Callable[[Arch], float], Probabilities | None]:
+    """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; the
+    probabilities of the choices where the method trains them)."""
+    training, chosen = _training(run, space, splits, compute)
     with progress("training the super-network") as report:
-        training.run(on_epoch=lambda epoch, record: report(epoch, recipe.epochs, f"loss {record['loss']:.3f}"))
+        training.run(on_epoch=lambda epoch, record: report(epoch, training.recipe.epochs, _told(record)))
     assert isinstance(training.module, Supernet)
     resolution = space.input_shape[1]
     batches = calibration_batches(
         splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
     )
-    return PathAccuracy(training.module, batches, splits.search, resolution, compute)
+    accuracy = PathAccuracy(training.module, batches, splits.search, resolution, compute)
+    return accuracy, chosen.table() if chosen else None
+
+
+def _told(record: Record) -> str:
+    expected = f", {record['expected_ms']:.4g} ms expected" if "expected_ms" in record else ""
+    return f"loss {record['loss']:.3f}{expected}"
+
+
+def _training(run: Run, space: Space, splits: Splits, compute: Compute) -> tuple[Training, ArchitectureTraining | None]:
+    """The run's method as a training that has not begun."""
+    method, seed = METHODS[run.config.method], run.config.seed
+    recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits.flip)
+    if method.relaxation is None:
+        paths = PATH_SAMPLERS[method.paths or "uniform"]
+        training = supernet_training(
+            space, splits.train, recipe, compute, seed, run.path, paths, method.distil, workers(compute)
+        )
+        return training, None
+    predictor = load_predictor(run, space)
+    target_ms = load_budget_ms(run) / max(1.0, predictor.upper_factor(run.config.confidence))
+    config = ArchitectureConfig(relaxation=method.relaxation)
+    return architecture_search(
+        *(space, splits.train, splits.search, recipe, compute, seed, run.path, config),
+        *(predictor.expected_ms, target_ms, workers(compute)),
+    )
 
 
 def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> Evaluator:

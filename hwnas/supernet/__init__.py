@@ -1,13 +1,21 @@
 """Accuracy without training each candidate: shared weights."""
 
 from hwnas.supernet.accuracy import PathAccuracy, calibration_batches, recalibrate
+from hwnas.supernet.architecture import ArchitectureConfig, ArchitectureTraining
 from hwnas.supernet.paths import PATH_SAMPLERS, PathSampler, uniform
-from hwnas.supernet.train import supernet_training
+from hwnas.supernet.relaxations import RELAXATIONS, Gates, Relaxation
+from hwnas.supernet.train import architecture_search, supernet_training
 
 __all__ = [
     "PATH_SAMPLERS",
+    "RELAXATIONS",
+    "ArchitectureConfig",
+    "ArchitectureTraining",
+    "Gates",
     "PathAccuracy",
     "PathSampler",
+    "Relaxation",
+    "architecture_search",
     "calibration_batches",
     "recalibrate",
     "supernet_training",

@@ -2,8 +2,9 @@
 
 Every few weight steps one step of Adam on the parameters: by gradient, through a relaxation, or by REINFORCE, from the
 accuracy of sampled paths. The weight of the latency is itself adapted, so that the expected latency lands on the
-target: it grows while the expectation is above the target, and shrinks while it is below (dual ascent; Boyd and
-Vandenberghe 2004, section 5.5). Fixed weights, as published, have to be found by trial.
+target: it grows while the expectation is above the target and shrinks while it is below, and a quadratic term damps
+that (augmented Lagrangian; Nocedal and Wright 2006, section 17.3). Fixed weights, as published, have to be found by
+trial.
 """
 
 import math
@@ -18,15 +19,16 @@ from torch import Tensor, nn
 
 from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
-from hwnas.nn import Compute, Gate, Supernet
+from hwnas.nn import Compute, Supernet
 from hwnas.objective import LATENCY_LOSSES, LatencyLoss
 from hwnas.spaces.space import Arch
-from hwnas.supernet.relaxations import RELAXATIONS
+from hwnas.supernet.relaxations import RELAXATIONS, Gates
 from hwnas.train import eval_images, normalise
 
 ExpectedMs = Callable[[Sequence[Tensor]], Tensor]  # probabilities of each decision's choices -> milliseconds
 ADAPTIVE = "adaptive"
 LOSSES = (ADAPTIVE, *LATENCY_LOSSES)
+MOST_WEIGHT = 100.0  # of the relative excess, against a cross-entropy of about 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,8 @@ class ArchitectureConfig:
     temperature: float = 5.0  # FBNet's, of the first step; it falls exponentially
     last_temperature: float = 0.1
     dual_rate: float = 0.05  # of the weight of the latency, per step and per unit of relative excess
+    damping: float = 1.0  # of the square of the relative excess
     samples: int = 2  # paths of a REINFORCE step
-    reward_weight: float = 0.5  # of |latency / target - 1| in the reward, TuNAS' absolute
     baseline_decay: float = 0.95  # of the mean reward, TuNAS'
 
 
@@ -61,8 +63,10 @@ class ArchitectureTraining:
     steps: int  # of the weights, over the whole training
 
     def __post_init__(self) -> None:
-        self.alphas = [nn.Parameter(torch.zeros(len(d.choices))) for d in self.net.space.decisions]
-        self.optimizer = torch.optim.Adam(self.alphas, lr=self.config.lr, betas=(0.0, 0.999))
+        self.counts = [len(d.choices) for d in self.net.space.decisions]
+        absent = torch.arange(max(self.counts))[None, :] >= torch.tensor(self.counts)[:, None]
+        self.alpha = nn.Parameter(torch.zeros(absent.shape).masked_fill(absent, -math.inf))  # (decisions, choices)
+        self.optimizer = torch.optim.Adam([self.alpha], lr=self.config.lr, betas=(0.0, 0.999))
         self.latency_weight, self.baseline, self.rewarded = 0.0, 0.0, 0
 
     @property
@@ -80,7 +84,7 @@ class ArchitectureTraining:
 
     def probabilities(self) -> list[Tensor]:
         """(choices,) of each decision, with a gradient."""
-        return [alpha.softmax(0) for alpha in self.alphas]
+        return [p[:count] for p, count in zip(self.alpha.softmax(1).unbind(0), self.counts, strict=True)]
 
     def table(self) -> list[list[float]]:
         """The same as numbers."""
@@ -88,13 +92,13 @@ class ArchitectureTraining:
 
     def sample(self, generator: torch.Generator) -> Arch:
         """An architecture drawn by the probabilities."""
-        drawn = (torch.multinomial(p.detach(), 1, generator=generator) for p in self.probabilities())
-        return tuple(int(choice) for choice in drawn)
+        drawn = torch.multinomial(self.alpha.detach().softmax(1), 1, generator=generator)
+        return tuple(drawn[:, 0].tolist())
 
-    def gates(self, step: int) -> list[Gate]:
+    def gates(self, step: int) -> Gates:
         """The relaxation's, for one step."""
-        relax, generator = RELAXATIONS[self.config.relaxation], self._generator(step, stream=1)
-        return [relax(alpha, self.temperature(step), generator) for alpha in self.alphas]
+        relax = RELAXATIONS[self.config.relaxation]
+        return relax(self.alpha, self.temperature(step), self.generator(step, stream=1))
 
     def after_step(self, step: int) -> None:
         if self.is_due(step):
@@ -104,55 +108,56 @@ class ArchitectureTraining:
                 self._descend(step)
 
     def _descend(self, step: int) -> None:
-        gates, before = self.gates(step), [alpha.detach().clone() for alpha in self.alphas]
+        gates, before = self.gates(step), self.alpha.detach().clone()
         images, labels = self._batch(step)
         with frozen(self.net), self.compute.precision():
-            logits = self.net.mixed(images, gates)
+            logits = self.net.mixed(images, gates.of_decisions())
         expected_ms = self.expected_ms(self.probabilities())
         cross_entropy = nn.functional.cross_entropy(logits.float(), labels).cpu()
-        loss = self._latency_loss()(cross_entropy, expected_ms)
-        self._update(loss)
-        for alpha, old, gate in zip(self.alphas, before, gates, strict=True):
-            if gate.silent:
-                keep_share(alpha, old, [*gate.active, *gate.silent])
+        self._update(self._latency_loss()(cross_entropy, expected_ms))
+        if all(gates.silent):
+            keep_share(self.alpha, before, [[*a, *s] for a, s in zip(gates.active, gates.silent, strict=True)])
         self._adapt(float(expected_ms.detach()))
 
     def _latency_loss(self) -> LatencyLoss:
         if self.config.loss == ADAPTIVE:
-            return lambda cross_entropy, ms: cross_entropy + self.latency_weight * ms / self.target_ms
+            return lambda cross_entropy, ms: cross_entropy + self._penalty(ms)
         return LATENCY_LOSSES[self.config.loss](self.target_ms)
+
+    def _penalty(self, expected_ms: Tensor) -> Tensor:
+        excess = expected_ms / self.target_ms - 1
+        return self.latency_weight * excess + self.config.damping / 2 * excess**2
 
     def _adapt(self, expected_ms: float) -> None:
         moved = self.latency_weight + self.config.dual_rate * (expected_ms / self.target_ms - 1)
-        self.latency_weight = max(0.0, moved)
+        self.latency_weight = min(max(moved, -MOST_WEIGHT), MOST_WEIGHT)
 
     def _reinforce(self, step: int) -> None:
-        """Williams 1992; the reward is accuracy less the distance to the target, TuNAS (arXiv:2008.06120)."""
-        generator = self._generator(step, stream=1)
+        """Williams 1992, of the accuracy alone: the expectation of the latency has a gradient, and no noise."""
+        generator = self.generator(step, stream=1)
         archs = [self.sample(generator) for _ in range(self.config.samples)]
         images, labels = self._batch(step)
-        rewards = [self._reward(arch, images, labels) for arch in archs]
+        rewards = [self._accuracy(arch, images, labels) for arch in archs]
         decay = min(self.config.baseline_decay, self.rewarded / (self.rewarded + 1))  # a plain mean at first
         self.baseline = decay * self.baseline + (1 - decay) * sum(rewards) / len(rewards)
         self.rewarded += 1
         logs = torch.stack([self._log_probability(arch) for arch in archs])
         advantage = torch.tensor(rewards) - self.baseline
-        self._update(-(advantage * logs).mean())
+        expected_ms = self.expected_ms(self.probabilities())
+        self._update(self._latency_loss()(-(advantage * logs).mean(), expected_ms))
+        self._adapt(float(expected_ms.detach()))
 
-    def _reward(self, arch: Arch, images: Tensor, labels: Tensor) -> float:
+    def _accuracy(self, arch: Arch, images: Tensor, labels: Tensor) -> float:
         with torch.no_grad(), self.compute.precision():
-            accuracy = float((self.net(images, arch).argmax(1) == labels).float().mean())
-        certain = [torch.nn.functional.one_hot(torch.tensor(c), len(a)).float() for c, a in zip(arch, self.alphas, strict=True)]
-        latency = float(self.expected_ms(certain)) / self.target_ms
-        return accuracy - self.config.reward_weight * abs(latency - 1)
+            return float((self.net(images, arch).argmax(1) == labels).float().mean())
 
     def _log_probability(self, arch: Arch) -> Tensor:
-        return torch.stack([alpha.log_softmax(0)[c] for alpha, c in zip(self.alphas, arch, strict=True)]).sum()
+        return self.alpha.log_softmax(1).gather(1, torch.tensor(arch)[:, None]).sum()
 
     def _update(self, loss: Tensor) -> None:
         if not torch.isfinite(loss):
             raise UserError(
-                f"the search of the architecture diverged (its loss is {float(loss)}); lower the learning rates: "
+                f"the search of the architecture diverged (its loss is {loss.item()}); lower the learning rates: "
                 "--supernet-lr, or the method's own"
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -169,27 +174,34 @@ class ArchitectureTraining:
         labels = torch.from_numpy(np.array(chosen.labels))
         return normalise(self.compute.images(images)), labels.to(self.compute.device)
 
-    def _generator(self, step: int, stream: int) -> torch.Generator:
+    def generator(self, step: int, stream: int) -> torch.Generator:
+        """Random numbers that follow from the seed, the step and what they are for alone."""
         seed = int(np.random.SeedSequence([self.seed, step, stream]).generate_state(1)[0])
         return torch.Generator().manual_seed(seed)
 
+    def record(self) -> dict[str, Any]:
+        """Probabilities by decision, the milliseconds that they let expect, and the weight of the latency."""
+        with torch.no_grad():
+            expected_ms = float(self.expected_ms(self.probabilities()))
+        table = [[round(p, 4) for p in choices] for choices in self.table()]
+        return {"expected_ms": expected_ms, "latency_weight": self.latency_weight, "probabilities": table}
+
     def state_dict(self) -> dict[str, Any]:
         return {
-            "alphas": [alpha.detach().clone() for alpha in self.alphas],
+            "alpha": self.alpha.detach().clone(),
             "optimizer": self.optimizer.state_dict(),
             **{name: getattr(self, name) for name in ("latency_weight", "baseline", "rewarded")},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        found = [tuple(alpha.shape) for alpha in state.get("alphas", [])]
-        if found != [tuple(alpha.shape) for alpha in self.alphas]:
+        saved = state.get("alpha", torch.empty(0, 0))
+        if saved.shape != self.alpha.shape or not torch.equal(saved.isfinite(), self.alpha.isfinite()):
             raise UserError(
-                f"the checkpoint has architecture parameters of {len(found)} decisions, {self.net.space.name} has "
-                f"{len(self.alphas)} of other sizes: it is of another space or method; choose another --out"
+                f"the checkpoint has architecture parameters of {len(saved)} decisions, {self.net.space.name} has "
+                f"{len(self.alpha)}, or of other sizes: it is of another space or method; choose another --out"
             )
         with torch.no_grad():
-            for alpha, saved in zip(self.alphas, state["alphas"], strict=True):
-                alpha.copy_(saved)
+            self.alpha.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.latency_weight, self.baseline = float(state["latency_weight"]), float(state["baseline"])
         self.rewarded = int(state["rewarded"])
@@ -209,10 +221,12 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def keep_share(alpha: Tensor, before: Tensor, updated: Sequence[int]) -> None:
+def keep_share(alpha: Tensor, before: Tensor, updated: Sequence[Sequence[int]]) -> None:
     """Shifts what was updated so that together it is as likely as before: the other choices were not tried.
 
-    ProxylessNAS, section 3.2.1: "we rescale the architecture parameters of the two sampled paths".
+    alpha, before: (decisions, choices); updated: as many choices of each decision. ProxylessNAS, section 3.2.1: "we
+    rescale the value of the two updated architecture parameters".
     """
-    at = list(updated)
-    alpha[at] += before[at].logsumexp(0) - alpha[at].logsumexp(0)
+    at = torch.tensor(updated)
+    old, new = before.gather(1, at), alpha.gather(1, at)
+    alpha.scatter_(1, at, new + old.logsumexp(1, keepdim=True) - new.logsumexp(1, keepdim=True))

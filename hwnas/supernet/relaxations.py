@@ -1,54 +1,82 @@
-"""Architecture parameters of one decision -> a gate with a gradient to them."""
+"""Architecture parameters -> gates with a gradient to them, all decisions at once.
+
+Parameters are a matrix, a row a decision; -inf where a decision has fewer choices than the widest.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hwnas.nn import Gate
 
-Relaxation = Callable[[Tensor, float, torch.Generator], Gate]  # (alpha (choices,), temperature, random numbers)
+
+@dataclass(frozen=True)
+class Gates:
+    """(decisions, choices) weights, and of each decision which choices run, and which silently: as in `nn.Gate`."""
+
+    weight: Tensor
+    counts: list[int]  # choices of each decision: what is behind them is padding
+    active: list[list[int]]
+    silent: list[list[int]]
+
+    def of_decisions(self) -> list[Gate]:
+        """One for each decision."""
+        rows = zip(self.weight.unbind(0), self.counts, self.active, self.silent, strict=True)
+        return [Gate(weight[:count], tuple(active), tuple(silent)) for weight, count, active, silent in rows]
 
 
-def softmax(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gate:
+Relaxation = Callable[[Tensor, float, torch.Generator], Gates]  # (alpha, temperature, random numbers)
+
+
+def softmax(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gates:
     """All choices, by their probabilities: DARTS, https://arxiv.org/abs/1806.09055, equation 2."""
-    return Gate((alpha / temperature).softmax(0), tuple(range(len(alpha))))
+    return _all_run(alpha, (alpha / temperature).softmax(1))
 
 
-def gumbel(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gate:
-    """All choices, by a relaxed sample: SNAS, https://arxiv.org/abs/1812.09926; FBNet, https://arxiv.org/abs/1812.03443."""
-    return Gate(_relaxed_sample(alpha, temperature, generator), tuple(range(len(alpha))))
+def gumbel(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gates:
+    """All choices, by a relaxed sample: SNAS, https://arxiv.org/abs/1812.09926; FBNet, arXiv:1812.03443."""
+    return _all_run(alpha, _relaxed_sample(alpha, temperature, generator))
 
 
-def hard_gumbel(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gate:
-    """The sampled choice alone, the gradient of the relaxed sample: GDAS, https://arxiv.org/abs/1910.04465, equation 7."""
+def hard_gumbel(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gates:
+    """The sampled choice alone, with the relaxed gradient: GDAS, https://arxiv.org/abs/1910.04465, equation 7."""
     relaxed = _relaxed_sample(alpha, temperature, generator)
-    chosen = int(relaxed.argmax())
-    return Gate(_one_hot(chosen, len(alpha)) + relaxed - relaxed.detach(), (chosen,))
+    chosen = relaxed.argmax(1, keepdim=True)
+    hard = torch.zeros_like(alpha).scatter(1, chosen, 1.0)
+    return Gates(hard + relaxed - relaxed.detach(), _counts(alpha), chosen.tolist(), [[] for _ in alpha])
 
 
-def two_paths(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gate:
+def two_paths(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gates:
     """Two sampled choices, one of which runs: ProxylessNAS, https://arxiv.org/abs/1812.00332, section 3.2.1.
 
     Drawn without replacement by their probabilities; rescaled to the two, one of them is drawn to run. The gradient is
     equation 4's over the two.
     """
-    pair = torch.multinomial(alpha.detach().softmax(0), 2, replacement=False, generator=generator)
-    p = alpha[pair].softmax(0)
-    first = int(torch.multinomial(p.detach(), 1, generator=generator))
-    runs, silent = int(pair[first]), int(pair[1 - first])
-    weight = _one_hot(runs, len(alpha)) + torch.zeros_like(alpha).scatter(0, pair, p - p.detach())
-    return Gate(weight, (runs,), (silent,))
+    pair = torch.multinomial(alpha.detach().softmax(1), 2, replacement=False, generator=generator)
+    p = alpha.gather(1, pair).softmax(1)
+    first = torch.multinomial(p.detach(), 1, generator=generator)
+    runs, silent = pair.gather(1, first), pair.gather(1, 1 - first)
+    hard = torch.zeros_like(alpha).scatter(1, runs, 1.0)
+    weight = hard + torch.zeros_like(alpha).scatter(1, pair, p - p.detach())
+    return Gates(weight, _counts(alpha), runs.tolist(), silent.tolist())
+
+
+def _all_run(alpha: Tensor, weight: Tensor) -> Gates:
+    counts = _counts(alpha)
+    return Gates(weight, counts, [list(range(count)) for count in counts], [[] for _ in counts])
+
+
+def _counts(alpha: Tensor) -> list[int]:
+    counts: list[int] = alpha.detach().isfinite().sum(1).tolist()
+    return counts
 
 
 def _relaxed_sample(alpha: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
     """Gumbel-softmax (https://arxiv.org/abs/1611.01144), from a generator of one's own."""
     noise = -torch.empty_like(alpha).exponential_(generator=generator).log()
-    return ((alpha.log_softmax(0) + noise) / temperature).softmax(0)
-
-
-def _one_hot(index: int, count: int) -> Tensor:
-    return torch.nn.functional.one_hot(torch.tensor(index), count).float()
+    return ((alpha.log_softmax(1) + noise) / temperature).softmax(1)
 
 
 RELAXATIONS: dict[str, Relaxation] = {

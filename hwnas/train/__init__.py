@@ -1,12 +1,15 @@
 """Trains weights: one recipe and one loop for super-networks, winners and baselines."""
 
 from hwnas.train.batches import MEAN, STD, eval_batches, eval_images, normalise, stored_size
-from hwnas.train.loop import Training, accuracy, load_checkpoint
+from hwnas.train.loop import Companion, Loss, Losses, Training, accuracy, load_checkpoint
 from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
     "MEAN",
     "STD",
+    "Companion",
+    "Loss",
+    "Losses",
     "Optimizer",
     "Recipe",
     "Training",

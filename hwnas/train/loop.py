@@ -2,10 +2,10 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,30 @@ from hwnas.train.batches import eval_batches, normalise, train_batches
 from hwnas.train.recipe import Ema, Recipe, optimizer, set_lr
 
 Forward = Callable[[Tensor, int], Tensor]  # (images, number of the step) -> logits
-OnEpoch = Callable[[int, dict[str, float]], None]  # epochs done, what the journal got
+Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> a scalar
+Losses = Callable[[Tensor, Tensor, Loss, int], Iterable[Tensor]]  # (images, labels, loss, number of the step)
+OnEpoch = Callable[[int, dict[str, Any]], None]  # epochs done, what the journal got
 EVAL_BATCH = 256
+
+
+class Companion(Protocol):
+    """What is trained beside the weights, between their steps; its state is part of the checkpoint."""
+
+    def after_step(self, step: int) -> None:
+        """Called when a weight step is done; `step` counts from 0 over all epochs."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """What the journal notes of it after an epoch."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps depend on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint; UserError where it is of something else."""
+        ...
 
 
 @dataclass
@@ -36,6 +58,8 @@ class Training:
     checkpoint: Path
     journal: Path
     workers: int = 0
+    losses: Losses | None = None  # instead of the one loss of `forward`: each is propagated back, then one step is made
+    companion: Companion | None = None
 
     def run(self, evaluate: Callable[[], float] | None = None, on_epoch: OnEpoch = lambda epoch, record: None) -> None:
         """Trains to the end, from the checkpoint where there is one, and leaves the (averaged) weights in `module`.
@@ -47,7 +71,9 @@ class Training:
         self.ema = Ema(self.module, self.recipe.ema_decay) if self.recipe.ema_decay else None
         journal, start = Journal(self.journal), self._restore()
         for epoch in range(start, self.recipe.epochs):
-            record = {"epoch": epoch + 1, **self._epoch(epoch)}
+            record: dict[str, Any] = {"epoch": epoch + 1, **self._epoch(epoch)}
+            if self.companion is not None:
+                record |= self.companion.record()
             if evaluate is not None:
                 record["search_accuracy"] = self._averaged(evaluate)
             if len(journal.records) <= epoch:  # else a crash came between the two files: the epoch is the same again
@@ -58,7 +84,7 @@ class Training:
             self.module.load_state_dict(self.ema.shadow)
         self.module.eval()
 
-    def history(self) -> list[dict[str, float]]:
+    def history(self) -> list[dict[str, Any]]:
         """What the journal holds, an epoch a record."""
         return list(Journal(self.journal).records)
 
@@ -88,17 +114,29 @@ class Training:
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         set_lr(self.optimizer.param_groups, self._lr(step))
-        with self.compute.precision():
-            logits = self.forward(normalise(self.compute.images(images)), step)
-        loss = nn.functional.cross_entropy(
-            logits.float(), labels.to(self.compute.device), label_smoothing=self.recipe.label_smoothing
-        )
         self.optimizer.zero_grad(set_to_none=True)  # None, not zero: idle operators must not move
-        loss.backward()  # type: ignore[no-untyped-call]
+        total = torch.zeros((), device=self.compute.device)
+        for loss in self._losses(normalise(self.compute.images(images)), labels.to(self.compute.device), step):
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.module)
-        return loss.detach()
+        if self.companion is not None:
+            self.companion.after_step(step)
+        return total
+
+    def _losses(self, images: Tensor, labels: Tensor, step: int) -> Iterator[Tensor]:
+        """One after the other, so that what each needed is free again before the next."""
+        if self.losses is not None:
+            yield from self.losses(images, labels, self._loss, step)
+            return
+        with self.compute.precision():
+            logits = self.forward(images, step)
+        yield self._loss(logits, labels)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
 
     def _averaged(self, evaluate: Callable[[], float]) -> float:
         """What `evaluate` says of the averaged weights."""
@@ -117,6 +155,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.shadow if self.ema else {},
             "ema_steps": self.ema.steps if self.ema else 0,
+            "companion": self.companion.state_dict() if self.companion else {},
         }
         buffer = io.BytesIO()  # torch itself would report a full disk as an error of its own kind
         torch.save(state, buffer)
@@ -132,6 +171,8 @@ class Training:
         if self.ema is not None:
             self.ema.shadow, self.ema.steps = state["ema"], state["ema_steps"]
             self.ema.shadow = {k: v.to(self.compute.device) for k, v in self.ema.shadow.items()}
+        if self.companion is not None:
+            self.companion.load_state_dict(state.get("companion", {}))
         return int(state["epochs"])
 
 

@@ -1,0 +1,71 @@
+"""Every method searches on the command line, keeps the budget, and survives a kill in the middle."""
+
+import shutil
+import signal
+import subprocess
+
+import pytest
+from quick import QUICK, command
+
+from hwnas.search import METHODS
+from hwnas.storage import Journal, read_json
+
+
+@pytest.fixture(scope="module")
+def feasible(hwnas, tmp_path_factory):
+    """A run directory up to the budget."""
+    run = tmp_path_factory.mktemp("feasible") / "run"
+    for stage in ("plan", "profile", "fit", "feasible"):
+        done = hwnas(stage, *QUICK, "--out", run)
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    done = hwnas("search", "--method", method, "--out", run)
+    assert done.returncode == 0, done.stderr
+    budget_ms, trials = read_json(run / "feasible.json")["budget_ms"], Journal(run / "trials.jsonl").records
+    own = METHODS[method].candidates
+    assert [t["strategy"] for t in trials] == ["random"] * 8 + ([own] * 8 if own != "random" else [])
+    assert all(t["latency_upper_ms"] <= budget_ms for t in trials)
+    epochs = Journal(run / "supernet.jsonl").records
+    assert all(("probabilities" in epoch) == (METHODS[method].relaxation is not None) for epoch in epochs)
+    if own == "sampled":
+        assert trials[8]["latency_upper_ms"] >= 0.97 * budget_ms  # the first candidate uses what it may
+    done = hwnas("search", "--method", "spos" if method != "spos" else "random", "--out", run)
+    assert done.returncode == 1
+    assert "--method is" in done.stderr
+
+
+def test_killed_in_the_middle_probabilities_go_on_as_they_would_have(hwnas, feasible, tmp_path):
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    for run in (whole, part):
+        shutil.copytree(feasible, run)
+    arguments = ("search", "--method", "proxyless", "--supernet-epochs", "3", "--out")
+    assert hwnas(*arguments, whole).returncode == 0
+    process = subprocess.Popen(command(*arguments, part), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "training the super-network: 2 of" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert hwnas(*arguments, part).returncode == 0
+    assert Journal(part / "trials.jsonl").records == Journal(whole / "trials.jsonl").records
+    mine, theirs = ([{**r, "seconds": 0} for r in Journal(run / "supernet.jsonl").records] for run in (part, whole))
+    assert mine == theirs
+
+
+def test_an_unknown_method_is_named_with_what_is_allowed(hwnas, tmp_path):
+    done = hwnas("plan", *QUICK, "--method", "magic", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "--method is 'magic'; allowed are spos, " in done.stderr
+
+
+def test_the_methods_are_listed_with_paper_and_cost(hwnas):
+    done = hwnas("methods")
+    assert done.returncode == 0
+    for name, method in METHODS.items():
+        assert f"{name}: {method.paper}" in done.stdout
