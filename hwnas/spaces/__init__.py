@@ -8,6 +8,7 @@ from hwnas.errors import UserError, unknown
 from hwnas.spaces.macs import macs, op_macs, op_params, params
 from hwnas.spaces.mbconv import CHAINS, mbconv
 from hwnas.spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_large
+from hwnas.spaces.nas_bench_macro import nas_bench_macro
 from hwnas.spaces.published import PUBLISHED, published_arch
 from hwnas.spaces.space import Arch, Decision, OpSpec, Slot, Space, op
 
@@ -15,9 +16,10 @@ SPACES: dict[str, Callable[..., Space]] = {
     **{name: partial(mbconv, name) for name in CHAINS},
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_large": mobilenet_v3_large,
+    "nas_bench_macro": nas_bench_macro,
 }
 IMAGENET_RESOLUTION, SMALL_RESOLUTION = 224, 32  # what a space is listed and tested at
-DEFAULT_RESOLUTION = {"proxyless_small": SMALL_RESOLUTION}
+DEFAULT_RESOLUTION = dict.fromkeys(("proxyless_small", "nas_bench_macro"), SMALL_RESOLUTION)
 
 
 @dataclass(frozen=True, slots=True)

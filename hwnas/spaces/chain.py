@@ -39,6 +39,10 @@ class ChainBuilder:
         options = {choice: op(kind, self.shape, channels, stride, **args) for choice, args in choices.items()}
         if stride == 1 and self.shape[0] == channels:
             options[SKIP] = op("skip", self.shape, channels)
+        self.chosen(name, options)
+
+    def chosen(self, name: str, options: Mapping[str, OpSpec]) -> None:
+        """One operator of several of any kind, by the names of the choices."""
         self.decisions.append(Decision(name, tuple(options)))
         self._append(tuple(options.values()), (len(self.decisions) - 1,))
 

@@ -106,6 +106,11 @@ def _bottleneck(spec: OpSpec, hidden: int, k: int, activation: Activation, squee
     return Block((*expand, depthwise, *excite, project), residual=spec.stride == 1 and c_in == spec.out_channels)
 
 
+def shortcut(spec: OpSpec) -> Block:
+    """1x1 convolution and batch norm alone: what comes nearest to the identity where the shape changes."""
+    return Block((Conv(spec.in_shape[0], spec.out_channels, 1, spec.stride, activation="none"),))
+
+
 def skip(spec: OpSpec) -> Block:
     """The identity: nothing runs and nothing is measured."""
     return Block(())
@@ -122,6 +127,7 @@ KINDS: dict[str, Callable[..., Block]] = {
     "conv": conv,
     "ir": inverted_residual,
     "ir3": inverted_residual_v3,
+    "shortcut": shortcut,
     "skip": skip,
     "classifier": classifier,
 }
