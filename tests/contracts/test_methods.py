@@ -31,6 +31,11 @@ def images_of(count):
     return ImageSet(rng.integers(0, 255, (count, 3, SIDE, SIDE), dtype=np.uint8), np.arange(count) % 4)
 
 
+def near(space):
+    """How much of a budget the first candidate may leave: a space of few networks has none so near."""
+    return 0.03 if space.size > 10_000 else 0.25
+
+
 def test_every_part_of_a_method_is_there():
     for method in METHODS.values():
         assert (method.paths is None) != (method.relaxation is None)
@@ -64,6 +69,6 @@ def test_it_trains_and_its_candidates_keep_the_budget(name, space_name, tmp_path
     else:
         strategy = FromProbabilities(budget, 0, chosen.table())
         candidates = [strategy.ask() for _ in range(3)]
-        assert budget.excess(candidates[0]) >= -0.03
+        assert budget.excess(candidates[0]) >= -near(space)
     assert all(budget.holds(arch) for arch in candidates)
     assert 0 <= accuracy(candidates[0]) <= 1

@@ -82,7 +82,7 @@ def test_evolution_beats_random_search(space):
     seeds = range(5)
     gain = [best("evolution", s) - best("random", s) for s in seeds]
     assert min(gain) >= 0
-    assert sum(gain) / len(gain) > 0.15
+    assert sum(gain) / len(gain) > min(0.15, 0.9 / len(space.decisions))  # one decision more, of few
 
 
 def test_a_budget_few_networks_keep_is_reached_by_repair(space):
