@@ -1,4 +1,4 @@
-"""This host as a device: a fresh, pinned process per sweep."""
+"""This host as a device: a fresh, pinned process for every round of a sweep."""
 
 import json
 import os
@@ -186,9 +186,11 @@ class LocalDevice:
         arguments = [self.profile.runtime, str(self.profile.threads), str(model.resolve())]
         command = [sys.executable, "-m", "hwnas.devices.memory", *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False
+            )
         except subprocess.TimeoutExpired:
-            return Memory(error=f"{model.name} did not answer within {timeout_s} s")
+            return Memory(error=f"{model.name} did not answer within {timeout_s:g} s")
         try:
             answer = json.loads(done.stdout)
             return Memory(answer["peak_memory_bytes"] / 1e6) if "error" not in answer else Memory(error=answer["error"])

@@ -13,6 +13,7 @@ from hwnas.runtimes import RUNTIMES
 
 STATUS = Path("/proc/self/status")  # Linux and Android
 RESET_PEAK = (Path("/proc/self/clear_refs"), "5")  # proc(5): resets the peak resident set size
+PAGE_BYTES = 4096  # the least that anything takes
 RUNS = 3  # some runtimes allocate once more on the second run
 
 
@@ -34,7 +35,7 @@ def peak_memory_bytes(runtime: str, threads: int, model: Path) -> int:
     loaded = RUNTIMES[runtime].load(model, threads)
     for _ in range(RUNS):
         loaded.invoke()
-    return resident_bytes("VmHWM") - before_bytes
+    return max(PAGE_BYTES, resident_bytes("VmHWM") - before_bytes)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def times_ms(model: LoadedModel, config: RunConfig) -> list[float]:
 def serve(runtime: str, threads: int, commands: TextIO, answers: TextIO) -> None:
     """Answers every command until the input ends."""
 
-    @lru_cache(maxsize=512)  # every round comes back to the same files
+    @lru_cache(maxsize=512)  # the sentinel, and rows measured again
     def load(path: str) -> LoadedModel:
         return RUNTIMES[runtime].load(Path(path), threads)
 

@@ -27,6 +27,7 @@ OP_TERMS: dict[str, Callable[[OpSpec], float]] = {
     "million_activations": lambda spec: op_activations(spec) / 1e6,
 }
 MIN_NETWORKS = {1: 2, 2: 5, 3: 16}  # for so many weights; with fewer networks another weight follows the noise
+LEAST = 0.05  # of what is measured: far from the others a fit may go below 0, which has no logarithm
 SIMPLER_WITHIN = 1.05  # of the smallest error: a method with fewer weights is taken then
 Floats = NDArray[np.float64]
 
@@ -72,7 +73,7 @@ def _left_out(relative: Mapping[str, Floats]) -> Floats:
     for i in range(len(found)):
         kept = np.arange(len(found)) != i
         weights = _chosen({name: value[kept] for name, value in relative.items()})
-        found[i] = sum(weight * relative[name][i] for name, weight in weights.items())
+        found[i] = max(LEAST, sum(weight * relative[name][i] for name, weight in weights.items()))
     return found
 
 

@@ -62,7 +62,7 @@ class RelativeErrors:
         logs = np.log(np.asarray(factors, dtype=np.float64))
         below = np.searchsorted(np.asarray(self.log_ratios), logs, "right").astype(np.float64)
         if np.any(doubt):
-            further = np.broadcast_to(np.maximum(doubt, np.finfo(np.float64).tiny), logs.shape)
+            further = np.broadcast_to(np.maximum(doubt, 1e-9), logs.shape)
             below = stats.norm.cdf((logs[:, None] - np.asarray(self.log_ratios)) / further[:, None]).sum(axis=1)
         return np.asarray((below + 0.5) / (len(self.log_ratios) + 1))
 

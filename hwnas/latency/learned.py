@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeCV
 
 from hwnas.errors import UserError
 from hwnas.latency.additive import AdditiveCost
-from hwnas.latency.calibration import CONSTANT, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrate
+from hwnas.latency.calibration import CONSTANT, LEAST, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrate
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.latency.predictors import TablePredictor
 from hwnas.spaces.layers import is_free
@@ -139,7 +139,7 @@ class _Networks:
         found = calibrate({name: v[kept] for name, v in self.terms.items()}, self.measured_ms[kept]).weights
         values = {**self.terms, CONSTANT: np.ones(len(self.measured_ms))}
         total: Floats = np.sum([weight * values[name][wanted] for name, weight in found.items()], axis=0)
-        return total, found
+        return np.maximum(total, LEAST * self.measured_ms[wanted]), found
 
     def corrected_ms(self, kept: Indices, wanted: Indices) -> Floats:
         """The calibrated and corrected sum of `wanted`, both fitted on `kept`."""

@@ -19,7 +19,8 @@ from hwnas.spaces.layers import Block, block, is_free, weight_shapes
 from hwnas.spaces.macs import macs
 from hwnas.spaces.space import OpSpec, Space
 
-OVERHEAD_S = 0.02 / 8  # of a round of one model beside its runs: loading, and writing down
+OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
+START_S = 0.7  # of the process that measures a round
 
 
 def identity(profile: Profile, device: Device, space: Space) -> Identity:
@@ -157,4 +158,5 @@ def estimated_s(space: Space, profile: Profile, table: LatencyTable) -> float:
     known_ms = [max(m.median_ms, timing.min_sample_ms) for m in table.values()]
     run_ms = sum(known_ms) / len(known_ms) if known_ms else 2.0
     lacking = sum(not table.has_round(key, r) for key in needed for r in range(timing.rounds))
-    return lacking * ((timing.warmup_runs + timing.runs) * run_ms / 1e3 + OVERHEAD_S)
+    starts_s = timing.rounds * START_S if lacking else 0.0
+    return starts_s + lacking * ((timing.warmup_runs + timing.runs) * run_ms / 1e3 + OVERHEAD_S)

@@ -53,14 +53,14 @@ class Budget:
         return self.repair(self.space.sample(rng), rng)
 
     def repair(self, arch: Arch, rng: random.Random) -> Arch:
-        """`arch` with single random changes, each lowering the worst excess, until it keeps the limits."""
+        """`arch` with single random changes, none raising the worst excess, until it keeps the limits."""
         excess = self.excess(arch)
         for _ in range(REPAIRS):
             if excess <= 0:
                 return arch
             changed = self.space.mutate(arch, rng, probability=0.0)
             changed_excess = self.excess(changed)
-            if changed_excess < excess:
+            if changed_excess <= excess:  # equal too: of two slots at the peak of the memory one change lowers none
                 arch, excess = changed, changed_excess
         allowed = " and ".join(f"{limit.metric} of {limit.most:.4g}" for limit in self.limits)
         raise UserError(

@@ -15,7 +15,7 @@ NEVER = 1e-9  # probability below which a choice counts as this: its logarithm i
 
 
 class FromProbabilities:
-    """The most likely architecture that keeps the limits first, then samples that keep them, none twice."""
+    """The most likely architecture that keeps the limits, then samples that do, none twice while there are others."""
 
     def __init__(self, budget: Budget, seed: int, probabilities: Sequence[Sequence[float]]) -> None:
         self.budget, self.rng, self.probabilities = budget, random.Random(seed), probabilities
@@ -46,7 +46,11 @@ class FromProbabilities:
                 arch = self._within(arch)
             if arch not in self.seen:
                 return arch
-        return self.budget.sample(self.rng)  # the probabilities are nearly certain: anything else within the limits
+        for _ in range(TRIES):  # the probabilities are nearly certain: anything else within the limits
+            arch = self.budget.sample(self.rng)
+            if arch not in self.seen:
+                break
+        return arch
 
     def _sample(self) -> Arch:
         return tuple(self.rng.choices(range(len(p)), weights=p)[0] for p in self.probabilities)

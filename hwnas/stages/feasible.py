@@ -36,8 +36,8 @@ def run_stage(run: Run) -> None:
     )
     for bound in limited:
         _check(run, space, bound)
-    if not share:  # raises where nothing that keeps all limits at once is found
-        Budget(space, tuple(bound.limit() for bound in limited)).sample(rng)
+    if not share:
+        _check_together(space, limited, rng)
     run.write(
         "feasible.json",
         {
@@ -51,6 +51,17 @@ def run_stage(run: Run) -> None:
             "samples": SAMPLES,
         },
     )
+
+
+def _check_together(space: Space, limited: list[Bound], rng: random.Random) -> None:
+    """UserError where nothing that keeps all limits at once is found."""
+    try:
+        Budget(space, tuple(bound.limit() for bound in limited)).sample(rng)
+    except UserError:
+        raise UserError(
+            f"each limit alone can be kept, but no network of {space.name} was found that keeps {_told(limited)}; "
+            f"loosen one of {', '.join(bound.option for bound in limited)}"
+        ) from None
 
 
 def _told(limited: list[Bound]) -> str:

@@ -96,6 +96,6 @@ def complete_rows(run: Run, space: Space, table: LatencyTable) -> tuple[dict[str
     missing = [spec for key, spec in needed.items() if key not in op_ms]
     if not missing or not run.config.interpolate:
         return op_ms, {}
-    guesses = interpolate({key: table[key].median_ms for key in table}, missing)
+    guesses = interpolate({key: table[key].median_ms for key in table if not table.is_predicted(key)}, missing)
     say(f"{len(guesses)} of {len(needed)} operators are guessed from the others, which widens the intervals")
     return op_ms | {k: g.latency_ms for k, g in guesses.items()}, {k: g.doubt for k, g in guesses.items()}

@@ -15,11 +15,11 @@ from hwnas.storage import Record, read_json
 
 
 class OverBudget(UserError):
-    """The exported model is slower than the budget allows; the next candidate is to be taken."""
+    """The exported model breaks a limit; the next candidate is to be taken."""
 
 
 def run_stage(run: Run) -> None:
-    """Writes `measure.json`; OverBudget where the median is more than 3 % above the budget."""
+    """Writes `measure.json`; OverBudget where a limit is broken by more than 3 %."""
     exported = run.needs("export.json", "export")
     selection, budget_ms = run.needs("selection.json", "select"), load_budget_ms(run)
     winner = selection["winner"]

@@ -12,6 +12,7 @@ from hwnas.footprint import METRICS
 from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
+from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
@@ -103,13 +104,14 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
 def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report) -> list[dict[str, float]]:
     """File size and peak memory of each network, by metric; what `footprints.jsonl` lacks is measured now."""
     profile, journal = load_profile(run.config.on), run.journal("footprints.jsonl")
-    known = {record["network"]: record for record in journal.records}
+    on = f"{profile.name}, {RUNTIMES[profile.runtime].version()}"
+    known = {record["network"]: record for record in journal.records if record.get("on") == on}
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         for number, network in enumerate(networks):
             report(number, len(networks), network.key)
             if network.key not in known:
                 path = build_model(network.space.ops(network.arch), profile, Path(folder), "model")
-                known[network.key] = {"network": network.key, **footprint_of(path, profile)}
+                known[network.key] = {"network": network.key, "on": on, **footprint_of(path, profile)}
                 journal.append(known[network.key])
     return [{metric: known[network.key][metric] for metric in METRICS} for network in networks]
 

@@ -126,7 +126,8 @@ def _training(run: Run, space: Space, splits: Splits, compute: Compute) -> tuple
         )
         return training, None
     predictor = load_predictor(run, space)
-    target_ms = load_budget_ms(run) / max(1.0, predictor.upper_factor(run.config.confidence))
+    within_ms = load_budget_ms(run) / max(1.0, predictor.upper_factor(run.config.confidence))
+    target_ms = min(within_ms, float(run.needs("feasible.json", "feasible")["largest_ms"]))
     config = ArchitectureConfig(relaxation=method.relaxation)
     return architecture_search(
         *(space, splits.train, splits.search, recipe, compute, seed, run.path, config),

@@ -29,6 +29,7 @@ ExpectedMs = Callable[[Sequence[Tensor]], Tensor]  # probabilities of each decis
 ADAPTIVE = "adaptive"
 LOSSES = (ADAPTIVE, *LATENCY_LOSSES)
 MOST_WEIGHT = 100.0  # of the relative excess, against a cross-entropy of about 1
+LEAST_WEIGHT = -1.0  # below 0 the budget is filled up; not at any price, as a target may be out of reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class ArchitectureConfig:
     damping: float = 1.0  # of the square of the relative excess
     samples: int = 2  # paths of a REINFORCE step
     baseline_decay: float = 0.95  # of the mean reward, TuNAS'
+
+    def __post_init__(self) -> None:
+        for value, allowed in ((self.relaxation, (*RELAXATIONS, "reinforce")), (self.loss, LOSSES)):
+            if value not in allowed:
+                raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
 
 
 @dataclass
@@ -114,9 +120,13 @@ class ArchitectureTraining:
             logits = self.net.mixed(images, gates.of_decisions())
         expected_ms = self.expected_ms(self.probabilities())
         cross_entropy = nn.functional.cross_entropy(logits.float(), labels).cpu()
-        self._update(self._latency_loss()(cross_entropy, expected_ms))
+        loss = self._latency_loss()(cross_entropy, expected_ms)
         if all(gates.silent):
-            keep_share(self.alpha, before, [[*a, *s] for a, s in zip(gates.active, gates.silent, strict=True)])
+            pairs = [[*a, *s] for a, s in zip(gates.active, gates.silent, strict=True)]
+            self._update(loss, torch.zeros_like(self.alpha).scatter(1, torch.tensor(pairs), 1.0))
+            keep_share(self.alpha, before, pairs)
+        else:
+            self._update(loss)
         self._adapt(float(expected_ms.detach()))
 
     def _latency_loss(self) -> LatencyLoss:
@@ -129,8 +139,10 @@ class ArchitectureTraining:
         return self.latency_weight * excess + self.config.damping / 2 * excess**2
 
     def _adapt(self, expected_ms: float) -> None:
+        if self.config.loss != ADAPTIVE:
+            return
         moved = self.latency_weight + self.config.dual_rate * (expected_ms / self.target_ms - 1)
-        self.latency_weight = min(max(moved, -MOST_WEIGHT), MOST_WEIGHT)
+        self.latency_weight = min(max(moved, LEAST_WEIGHT), MOST_WEIGHT)
 
     def _reinforce(self, step: int) -> None:
         """Williams 1992, of the accuracy alone: the expectation of the latency has a gradient, and no noise."""
@@ -154,14 +166,18 @@ class ArchitectureTraining:
     def _log_probability(self, arch: Arch) -> Tensor:
         return self.alpha.log_softmax(1).gather(1, torch.tensor(arch)[:, None]).sum()
 
-    def _update(self, loss: Tensor) -> None:
+    def _update(self, loss: Tensor, only: Tensor | None = None) -> None:
+        """One step of Adam; where `only` (decisions, choices) is 0 nothing moves."""
         if not torch.isfinite(loss):
             raise UserError(
-                f"the search of the architecture diverged (its loss is {loss.item()}); lower the learning rates: "
-                "--supernet-lr, or the method's own"
+                f"the search of the architecture diverged (its loss is {loss.item()}); lower the learning rates, "
+                "--supernet-lr"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        assert self.alpha.grad is not None
+        if only is not None:
+            self.alpha.grad *= only
         self.optimizer.step()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,8 @@ Relaxation = Callable[[Tensor, float, torch.Generator], Gates]  # (alpha, temper
 
 
 def softmax(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gates:
-    """All choices, by their probabilities: DARTS, https://arxiv.org/abs/1806.09055, equation 2."""
-    return _all_run(alpha, (alpha / temperature).softmax(1))
+    """All choices, by their probabilities, at whatever temperature: DARTS, arXiv:1806.09055, equation 2."""
+    return _all_run(alpha, alpha.softmax(1))
 
 
 def gumbel(alpha: Tensor, temperature: float, generator: torch.Generator) -> Gates:
