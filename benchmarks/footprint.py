@@ -45,7 +45,8 @@ def measured(space: Space, profile: Profile, archs: list[Arch]) -> dict[str, np.
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, progress(f"{space.name}, {profile.name}") as report:
         for number, arch in enumerate(archs):
             report(number, len(archs))
-            rows.append(footprint_of(build_model(space.ops(arch), profile, Path(folder), "model"), profile))
+            path = build_model(space.ops(arch), profile, Path(folder), "model")
+            rows.append(footprint_of(path, profile, memory_needed=True))
     return {metric: np.array([r[metric] for r in rows]) for metric in METRICS}
 
 

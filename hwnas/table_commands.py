@@ -3,6 +3,7 @@
 No run is needed, and but for measuring no profile.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -265,4 +266,5 @@ def transfer(
     done = transfer_table(open_table(source), open_table(measured), out)
     failed = f"; {done.failed} failed on this device and are not predicted" if done.failed else ""
     typer.echo(f"wrote {out}: {done.measured} rows measured, {done.predicted} predicted{failed}", err=True)
-    typer.echo(f"left out, each measured row is missed by {done.left_out_pct:.1f} % on average", err=True)
+    if not math.isnan(done.left_out_pct):  # of one row there is nothing to leave out
+        typer.echo(f"left out, each measured row is missed by {done.left_out_pct:.1f} % on average", err=True)

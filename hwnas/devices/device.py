@@ -83,5 +83,5 @@ class Device(Protocol):
         ...
 
     def session(self) -> AbstractContextManager[Session]:
-        """A fresh process, or connection, for one sweep."""
+        """Measures one model after the other, by a process or connection that `renew` replaces."""
         ...

@@ -84,7 +84,7 @@ def _ridge(x: Floats, y: Floats, weights: ArrayLike | None = None) -> tuple[floa
 
 
 def _folds(networks: int) -> Iterator[tuple[Indices, Indices]]:
-    """(kept, left out): every tenth network, so that networks in order of latency are spread evenly."""
+    """(kept, left out): every tenth network, so that those that came spread over the latencies are in all folds."""
     everyone = np.arange(networks)
     for fold in range(FOLDS):
         yield everyone[everyone % FOLDS != fold], everyone[everyone % FOLDS == fold]

@@ -192,9 +192,13 @@ def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> T
     predictions = [_prediction(key, ms) for key, ms in predicted_ms.items() if key not in tried]
     raw = [record for record in measured.rows() if not measured.is_predicted(str(record[measured.row]))]
     missed_pct = left_out_pct(there_ms, common_ms)
-    origin = f"{_origin(source)} with {len(common_ms)} measured rows; left out, each is missed by {missed_pct:.1f} %"
+    origin = f"{_origin(source)} with {len(common_ms)} measured rows{_missed(missed_pct)}"
     write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*raw, *predictions])
     return Transferred(len(here_ms), len(predictions), len(failed), missed_pct)
+
+
+def _missed(missed_pct: float) -> str:
+    return "" if math.isnan(missed_pct) else f"; left out, each is missed by {missed_pct:.1f} %"
 
 
 def _check_same_operators(source: LatencyTable, measured: LatencyTable) -> None:

@@ -58,6 +58,10 @@ class RunConfig:
     batch_size: int = 32
     attempts: int = 3
 
+    def most(self, metric: str) -> float | None:
+        """What is allowed of a metric of `footprint.METRICS`; None: any."""
+        return {"file_mb": self.max_file_mb, "peak_memory_mb": self.max_peak_memory_mb}[metric]
+
     def check(self) -> None:
         """UserError for the first option that no run can have."""
         for name, least in LEAST.items():

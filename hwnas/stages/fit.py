@@ -54,7 +54,8 @@ def run_stage(run: Run) -> None:
     archs = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
     measured, footprints = _measure(run, [own_network(run, space, arch) for arch in archs])
     fit = fit_predictor(space, op_ms, archs, measured, doubts)
-    sizes = {m: fit_footprint(space, archs, [footprint[m] for footprint in footprints]) for m in METRICS}
+    told = [metric for metric in METRICS if all(metric in footprint for footprint in footprints)]
+    sizes = {metric: fit_footprint(space, archs, [footprint[metric] for footprint in footprints]) for metric in told}
     record = fit.as_record()
     run.write(
         "predictor.json",
@@ -68,8 +69,8 @@ def run_stage(run: Run) -> None:
     )
     say(
         f"calibrated on {len(archs)} networks by {fit.method}: left out, each is missed by "
-        f"{record['mape_pct']:.1f} % on average, {record['max_error_pct']:.1f} % at most; its file size by "
-        f"{sizes['file_mb'].mape_pct:.1f} %, its peak memory by {sizes['peak_memory_mb'].mape_pct:.1f} %"
+        f"{record['mape_pct']:.1f} % on average, {record['max_error_pct']:.1f} % at most; its "
+        + ", its ".join(f"{METRICS[metric]} by {size.mape_pct:.1f} %" for metric, size in sizes.items())
     )
 
 

@@ -49,10 +49,10 @@ def bounds(run: Run, predictor: Fitted, budget_ms: float) -> list[Bound]:
     found = [Bound("latency_upper_ms", "latency", option("budget_ms"), latency_ms, budget_ms)]
     footprints = load_footprints(run, predictor.space)
     for metric, what in METRICS.items():
-        most = getattr(run.config, field := f"max_{metric}")
+        most = run.config.most(metric)
         if most is not None:
             upper, upper_mb = metric.replace("_mb", "_upper_mb"), _upper_mb(footprints[metric], run)
-            found.append(Bound(upper, what, option(field), upper_mb, most))
+            found.append(Bound(upper, what, option(f"max_{metric}"), upper_mb, most))
     return found
 
 
@@ -71,7 +71,7 @@ def broken_limit(config: RunConfig, budget_ms: float, latency_ms: float, footpri
     if latency_ms > TOLERANCE * budget_ms:
         return f"{latency_ms:.4g} ms is over {budget_ms:.4g} ms"
     for metric, what in METRICS.items():
-        most_mb = getattr(config, f"max_{metric}")
+        most_mb = config.most(metric)
         if most_mb is not None and footprint[metric] > TOLERANCE * most_mb:
             return f"a {what} of {footprint[metric]:.4g} MB is over {most_mb:.4g} MB"
     return ""

@@ -1,10 +1,12 @@
 """measure: the exported model on the profile's device, against the budget."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hwnas.devices import Measurement, Profile, load_profile
 from hwnas.errors import UserError
+from hwnas.footprint import METRICS
 from hwnas.stages.export import file_key
 from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import NetworkId, footprint_of, measure_together, network_of
@@ -28,7 +30,7 @@ def run_stage(run: Run) -> None:
     profile = load_profile(run.config.on)
     path = run.file("export") / exported["files"][file_key(profile)]["path"]
     together = measure_together({"winner": path}, profile, _baselines(selection))
-    measurement, footprint = together["winner"], footprint_of(path, profile)
+    measurement, footprint = together["winner"], _footprint(run, path, profile)
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}
     attempts: list[Record] = before.get("attempts", [])
     broken = broken_limit(run.config, budget_ms, measurement.median_ms, footprint)
@@ -44,14 +46,18 @@ def run_stage(run: Run) -> None:
     record = _record(together, profile, winner, budget_ms, not broken, attempts, exported)
     run.write("measure.json", {**record, **footprint})
     say(
-        f"{path.name}: median {measurement.median_ms:.4g} ms, {verdict(measurement.median_ms, budget_ms)}; file of "
-        f"{footprint['file_mb']:.3g} MB, peak memory {footprint['peak_memory_mb']:.3g} MB"
+        f"{path.name}: median {measurement.median_ms:.4g} ms, {verdict(measurement.median_ms, budget_ms)}; "
+        + ", ".join(f"{METRICS[metric]} {mb:.3g} MB" for metric, mb in footprint.items())
     )
     if broken:
         raise OverBudget(
             f"the exported model breaks a limit by more than {TOLERANCE_PCT} %: {broken}; run `hwnas select`, `train`, "
             "`export` and `measure` again for the next candidate"
         )
+
+
+def _footprint(run: Run, path: Path, profile: Profile) -> dict[str, float]:
+    return footprint_of(path, profile, memory_needed=run.config.max_peak_memory_mb is not None)
 
 
 def verdict(median_ms: float, budget_ms: float) -> str:

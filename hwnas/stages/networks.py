@@ -14,6 +14,7 @@ from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
+from hwnas.stages.config import option
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
 from hwnas.storage import Record, write_text
@@ -102,26 +103,41 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
 
 
 def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report) -> list[dict[str, float]]:
-    """File size and peak memory of each network, by metric; what `footprints.jsonl` lacks is measured now."""
+    """File size and peak memory of each network, by metric; what `footprints.jsonl` lacks is measured now.
+
+    Metrics that no option limits are left out where the device does not tell them.
+    """
     profile, journal = load_profile(run.config.on), run.journal("footprints.jsonl")
     on = f"{profile.name}, {RUNTIMES[profile.runtime].version()}"
-    known = {record["network"]: record for record in journal.records if record.get("on") == on}
+    needed = run.config.max_peak_memory_mb is not None
+    usable = [r for r in journal.records if r.get("on") == on and (not needed or "peak_memory_mb" in r)]
+    known = {record["network"]: record for record in usable}
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         for number, network in enumerate(networks):
             report(number, len(networks), network.key)
             if network.key not in known:
                 path = build_model(network.space.ops(network.arch), profile, Path(folder), "model")
-                known[network.key] = {"network": network.key, "on": on, **footprint_of(path, profile)}
+                known[network.key] = {"network": network.key, "on": on, **footprint_of(path, profile, needed)}
                 journal.append(known[network.key])
-    return [{metric: known[network.key][metric] for metric in METRICS} for network in networks]
+    found = [known[network.key] for network in networks]
+    return [{metric: record[metric] for metric in METRICS if metric in record} for record in found]
 
 
-def footprint_of(path: Path, profile: Profile) -> dict[str, float]:
-    """File size and peak memory of a model file on the profile's device; UserError where it does not run."""
+def footprint_of(path: Path, profile: Profile, memory_needed: bool) -> dict[str, float]:
+    """File size of a model file, and its peak memory where the profile's device tells it.
+
+    UserError where it does not, and the memory is needed.
+    """
+    size_mb = {"file_mb": path.stat().st_size / 1e6}
     memory = open_device(profile).peak_memory(path, profile.timing.timeout_s)
-    if memory.error:
-        raise UserError(f"the memory of {path.name} could not be measured on {profile.name}: {memory.error}")
-    return {"file_mb": path.stat().st_size / 1e6, "peak_memory_mb": memory.peak_mb}
+    if not memory.error:
+        return {**size_mb, "peak_memory_mb": memory.peak_mb}
+    if not memory_needed:
+        return size_mb
+    raise UserError(
+        f"the memory of {path.name} could not be measured on {profile.name}: {memory.error}; leave out "
+        f"{option('max_peak_memory_mb')}, or measure on a device that tells it"
+    )
 
 
 def measure_together(

@@ -20,9 +20,9 @@ def load_predictor(run: Run, space: Space) -> Fitted:
 
 
 def load_footprints(run: Run, space: Space) -> dict[str, FootprintPredictor]:
-    """Of each metric of `footprint.METRICS`."""
+    """Of each metric of `footprint.METRICS` that the device told."""
     record = run.needs("predictor.json", "fit")["footprint"]
-    return {metric: FootprintPredictor.from_record(space, record[metric]) for metric in METRICS}
+    return {metric: FootprintPredictor.from_record(space, record[metric]) for metric in METRICS if metric in record}
 
 
 def load_budget_ms(run: Run) -> float:

@@ -23,7 +23,7 @@ WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of MobileNetV2,
 
 
 def rejected_archs(run: Run) -> dict[tuple[int, ...], Record]:
-    """Candidates whose exported model was measured as too slow, from `measure.json`."""
+    """Candidates whose exported model broke a limit, from `measure.json`."""
     if not run.file("measure.json").exists():
         return {}
     return {tuple(a["arch"]): a for a in read_json(run.file("measure.json"))["attempts"]}

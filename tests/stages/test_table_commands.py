@@ -470,3 +470,15 @@ def test_a_shipped_table_of_one_runtime_is_transferred_to_another_on_this_host(h
     done = hwnas("profile", "--on", mine, "--table", new, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert set(LatencyTable.read(new)) - before == {"classifier-512x4x4-10-s1"}  # digits have 10 classes, not 1000
+
+
+def test_of_one_measured_row_nothing_is_left_out(hwnas, transferred, tmp_path):
+    source, few, _ = transferred
+    lines = few.read_text().splitlines(keepends=True)
+    first = json.loads(lines[1])["op"]
+    one, out = tmp_path / "one.jsonl", tmp_path / "new.jsonl"
+    one.write_text("".join([lines[0], *(line for line in lines[1:] if json.loads(line).get("op") == first)]))
+    done = hwnas("table", "transfer", source, one, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "1 rows measured" in done.stderr
+    assert "nan" not in done.stderr + out.read_text().splitlines()[0]
