@@ -476,7 +476,7 @@ def test_of_one_measured_row_nothing_is_left_out(hwnas, transferred, tmp_path):
     source, few, _ = transferred
     lines = few.read_text().splitlines(keepends=True)
     first = json.loads(lines[1])["op"]
-    one, out = tmp_path / "one.jsonl", tmp_path / "new.jsonl"
+    one, out = tmp_path / "one.jsonl", tmp_path / "from_one.jsonl"
     one.write_text("".join([lines[0], *(line for line in lines[1:] if json.loads(line).get("op") == first)]))
     done = hwnas("table", "transfer", source, one, "--out", out)
     assert done.returncode == 0, done.stderr
