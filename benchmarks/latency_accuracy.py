@@ -92,7 +92,7 @@ def of_split(
     """Fitted on all spread networks and `count` of the random ones, tried on the others."""
     order = len(spread) + np.random.default_rng(split).permutation(len(drawn))
     archs, seen = [*spread, *drawn], [*range(len(spread)), *order[:count]]
-    fit = fit_predictor(space, op_ms, [archs[i] for i in seen], measured_ms[seen])
+    fit = fit_predictor(space, op_ms, [archs[i] for i in seen], measured_ms[seen], drawn=count)
     unseen = order[count:]
     return {"method": fit.method, **figures(fit.predictor, [archs[i] for i in unseen], measured_ms[unseen])}
 

@@ -16,6 +16,7 @@ from hwnas.spaces.space import Arch, Space
 Floats = NDArray[np.float64]
 Fitted = TablePredictor | ResidualPredictor
 Record = dict[str, Any]
+MIN_DRAWN = 5  # networks drawn at random from which intervals come alone; of fewer a quantile says too little
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Fit:
     predictor: Fitted
     left_out_ms: Floats
     measured_ms: Floats
+    drawn: int  # how many, the last ones, were drawn at random; the others were chosen
 
     @property
     def method(self) -> str:
@@ -51,6 +53,7 @@ class Fit:
             "kendall_tau": kendall_tau(self.left_out_ms, self.measured_ms),
             "op_ms": dict(base.op_ms),
             "doubts": base.doubts,
+            "drawn": self.drawn,
         }
 
 
@@ -69,26 +72,35 @@ def fit_predictor(
     archs: Sequence[Arch],
     measured_ms: ArrayLike,
     doubts: Mapping[str, float] | None = None,
+    drawn: int | None = None,
 ) -> Fit:
     """The calibrated table sum; corrected by where time goes, if there are networks enough to tell that it helps.
 
-    `doubts` as in `TablePredictor`.
+    `doubts` as in `TablePredictor`. drawn: how many of the networks, the last ones, were drawn at random; all, if None.
     """
-    measured = np.asarray(measured_ms, dtype=np.float64)
+    measured, drawn = np.asarray(measured_ms, dtype=np.float64), len(archs) if drawn is None else drawn
     if len(archs) >= MIN_NETWORKS:
         predictor, left_out_ms = ResidualPredictor.fit_left_out(space, op_ms, archs, measured, doubts)
         if predictor.correction != NO_CORRECTION:
-            return Fit(predictor, left_out_ms, measured)
+            predictor.errors = _errors(measured, left_out_ms, drawn)
+            return Fit(predictor, left_out_ms, measured, drawn)
     found = calibrate(TablePredictor(space, op_ms).terms(archs), measured)
     left_out_ms = np.array(found.left_out_ms)
-    errors = RelativeErrors.of(measured, left_out_ms)
-    return Fit(TablePredictor(space, op_ms, found.weights, errors, doubts), left_out_ms, measured)
+    table = TablePredictor(space, op_ms, found.weights, _errors(measured, left_out_ms, drawn), doubts)
+    return Fit(table, left_out_ms, measured, drawn)
+
+
+def _errors(measured_ms: ArrayLike, left_out_ms: ArrayLike, drawn: int) -> RelativeErrors:
+    """Of the networks drawn at random: those chosen for their latency are no sample of those that a search meets."""
+    kept = slice(-drawn, None) if drawn >= MIN_DRAWN else slice(None)
+    return RelativeErrors.of(np.asarray(measured_ms)[kept], np.asarray(left_out_ms)[kept])
 
 
 def from_record(space: Space, record: Mapping[str, Any]) -> Fitted:
     """From what `predictor.json` holds."""
     networks = record["networks"]
-    errors = RelativeErrors.of([n["measured_ms"] for n in networks], [n["left_out_ms"] for n in networks])
+    measured_ms, left_out_ms = ([network[key] for network in networks] for key in ("measured_ms", "left_out_ms"))
+    errors = _errors(measured_ms, left_out_ms, record.get("drawn", len(networks)))
     table = TablePredictor(space, record["op_ms"], record["weights"], errors, record.get("doubts"))
     correction = record.get("correction")
     return ResidualPredictor(table, Correction(**correction), errors) if correction else table

@@ -45,7 +45,7 @@ class RunConfig:
     seed: int = 0
     table: str | None = None
     interpolate: bool = False
-    calibration_networks: int = 12
+    calibration_networks: int = 20
     method: str = "spos"
     supernet_epochs: int = 60
     supernet_lr: float | None = None

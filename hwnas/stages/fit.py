@@ -18,14 +18,15 @@ from hwnas.storage import Record
 CANDIDATES_PER_NETWORK = 20
 
 
-def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> list[Arch]:
-    """One half at even steps of predicted latency, as a fit must hold at both ends; the other half at random.
+def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> tuple[list[Arch], list[Arch]]:
+    """(one half at even steps of predicted latency, as a fit must hold at both ends; the other half at random).
 
     Random, as an interval promises its coverage for networks that are drawn as those were that it comes from.
     """
     rng = random.Random(f"fit/{seed}")
-    archs = spread_over_latency(predictor, count - count // 2, rng)
-    return list(dict.fromkeys([*archs, *(predictor.space.sample(rng) for _ in range(count // 2))]))
+    spread = spread_over_latency(predictor, count - count // 2, rng)
+    drawn = dict.fromkeys(predictor.space.sample(rng) for _ in range(count // 2))
+    return spread, [arch for arch in drawn if arch not in spread]
 
 
 def spread_over_latency(predictor: TablePredictor, count: int, rng: random.Random) -> list[Arch]:
@@ -51,9 +52,10 @@ def run_stage(run: Run) -> None:
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
     op_ms, doubts = complete_rows(run, space, table)
-    archs = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
+    spread, drawn = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
+    archs = [*spread, *drawn]
     measured, footprints = _measure(run, [own_network(run, space, arch) for arch in archs])
-    fit = fit_predictor(space, op_ms, archs, measured, doubts)
+    fit = fit_predictor(space, op_ms, archs, measured, doubts, len(drawn))
     told = [metric for metric in METRICS if all(metric in footprint for footprint in footprints)]
     sizes = {metric: fit_footprint(space, archs, [footprint[metric] for footprint in footprints]) for metric in told}
     record = fit.as_record()

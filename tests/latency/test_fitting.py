@@ -52,6 +52,17 @@ def test_what_is_written_predicts_the_same(strength):
     assert base_of(again).doubts == base_of(fit.predictor).doubts
 
 
+def test_intervals_come_from_the_networks_drawn_at_random():
+    measured = measured_ms(0.0)[:40]
+    measured[:20] *= np.exp(0.1 * np.random.default_rng(1).standard_normal(20))  # chosen ones are harder to predict
+    fits = [fit_predictor(SPACE, OP_MS, ARCHS[:40], measured, drawn=drawn) for drawn in (20, 40)]
+    widths = [np.ptp(fit.predictor.interval_ms(ARCHS[40:], 0.9), axis=0).mean() for fit in fits]
+    assert widths[0] < 0.5 * widths[1]
+    networks = [{"measured_ms": m, "left_out_ms": p} for m, p in zip(measured, fits[0].left_out_ms, strict=True)]
+    again = from_record(SPACE, fits[0].as_record() | {"networks": networks})
+    np.testing.assert_allclose(again.interval_ms(ARCHS, 0.9), fits[0].predictor.interval_ms(ARCHS, 0.9))
+
+
 def test_two_networks_are_enough_for_a_scale():
     fit = fit_predictor(SPACE, OP_MS, ARCHS[:2], 1.2 * TablePredictor(SPACE, OP_MS).latency_ms(ARCHS[:2]))
     assert fit.method == "table"
