@@ -1,11 +1,14 @@
 """Weights shared by the options of a slot."""
 
+import random
+
+import pytest
 import torch
 
 from hwnas.nn import Supernet
 from hwnas.nn.elastic import ElasticConv, ElasticExcitation, shares
-from hwnas.nn.ops import Excitation
-from hwnas.spaces import SpaceConfig, build_space
+from hwnas.nn.ops import ConvBatchNorm, Excitation
+from hwnas.spaces import SpaceConfig, build_space, extremes
 from hwnas.spaces.layers import Block, Conv, Linear, SqueezeExcite
 
 SMALL, LARGE = Conv(4, 6, 3, groups=1), Conv(8, 12, 7, groups=1)
@@ -70,3 +73,76 @@ def test_only_alike_blocks_share():
     excited = Block((LARGE, SqueezeExcite(12, 4)))
     assert shares((excited, excited))
     assert not shares((excited, Block((LARGE, SMALL))))
+
+
+V3 = build_space(SpaceConfig("mobilenet_v3", 32, 4, width_mult=0.25))
+
+
+def warmed_up(net):
+    """With statistics and channels that differ, as after a training."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, value in net.state_dict().items():
+            if name.endswith("running_var") or "bn.weight" in name:
+                value.uniform_(0.5, 2.0)
+            elif name.endswith(("running_mean", "bias")):
+                value.normal_()
+    return net.eval()
+
+
+def logits(net, archs):
+    x = torch.randn(2, *V3.input_shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return torch.stack([net(x, arch) for arch in archs])
+
+
+def test_kernel_transforms_begin_as_the_centre_crop():
+    transformed, plain = warmed_up(Supernet(V3, kernel_transforms=True)), warmed_up(Supernet(V3))
+    plain.load_state_dict({k: v for k, v in transformed.state_dict().items() if "transforms" not in k})
+    archs = [V3.sample(random.Random(seed)) for seed in range(5)]
+    torch.testing.assert_close(logits(transformed, archs), logits(plain, archs), rtol=0, atol=0)
+
+
+def test_a_kernel_is_transformed_step_by_step_and_stands_alone_the_same():
+    small, middle, large = (Conv(4, 4, kernel, groups=4) for kernel in (3, 5, 7))
+    elastic = ElasticConv((small, middle, large), kernel_transforms=True)
+    assert [tuple(matrix.shape) for matrix in elastic.transforms] == [(25, 25), (9, 9)]
+    with torch.no_grad():
+        for matrix in elastic.transforms:
+            matrix.normal_()
+    five = (elastic.weight[:, :, 1:6, 1:6].flatten(2) @ elastic.transforms[0]).view(4, 1, 5, 5)
+    three = (five[:, :, 1:4, 1:4].flatten(2) @ elastic.transforms[1]).view(4, 1, 3, 3)
+    torch.testing.assert_close(elastic.sliced(large), elastic.weight)
+    torch.testing.assert_close(elastic.sliced(middle), five)
+    torch.testing.assert_close(elastic.sliced(small), three)
+    own = ConvBatchNorm(small)
+    elastic.copy_to(own, small)
+    x = torch.randn(2, 4, 6, 6)
+    torch.testing.assert_close(elastic.eval()(x, small), own.eval()(x))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_sorting_leaves_what_the_largest_network_computes(training):
+    net = warmed_up(Supernet(V3, kernel_transforms=True)).train(training)
+    smallest, largest = extremes(V3)
+    net.slots[-1].eval()  # its dropout
+    before = logits(net, [largest, smallest])
+    net.sort_hidden([(choice,) for choice in largest])
+    after = logits(net, [largest, smallest])
+    torch.testing.assert_close(after[0], before[0], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(after[1], before[1], rtol=1e-2)  # smaller ones are of other channels now
+
+
+def test_sorted_channels_fall_in_importance_within_the_widths_that_were_trained():
+    net = warmed_up(Supernet(V3))
+    _, largest = extremes(V3)
+    middle = tuple(of.choices.index("k7e4") for of in V3.decisions)
+    trained = [sorted(pair) for pair in zip(largest, middle, strict=True)]
+    before = logits(net, [largest, middle])
+    net.sort_hidden(trained)
+    torch.testing.assert_close(logits(net, [largest, middle]), before, rtol=1e-3, atol=1e-3)
+    slot = net.slots[2]
+    inner = slot.options[middle[0]].layers[0].out_channels
+    importance = slot.elastic.layers[-1].weight.detach().abs().sum((0, 2, 3))
+    for part in (importance[:inner], importance[inner:]):
+        assert part.diff().le(0).all()

@@ -73,3 +73,20 @@ def test_the_seed_decides(space):
         [s.ask() for _ in range(10)] for s in (FromProbabilities(budget, seed, probabilities) for seed in (1, 1, 2))
     ]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_samples_come_from_the_drawing_where_one_is_given(space):
+    budget, drawn = budget_of(space, 0.8), []
+    probabilities = random_probabilities(space, 4, 1.0)
+    common = FromProbabilities(budget, 0, probabilities).most_likely()
+
+    def draw(number):
+        drawn.append(space.mutate(common, random.Random(number), 0.0))
+        return drawn[-1]
+
+    strategy = FromProbabilities(budget, 0, probabilities, draw)
+    assert strategy.ask() == common
+    asked = [strategy.ask() for _ in range(5)]
+    kept = [arch for arch in dict.fromkeys(drawn) if budget.holds(arch)]
+    assert set(kept) <= set(asked)
+    assert drawn

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from quick import QUICK, command
 
-from hwnas.search import METHODS
+from hwnas.search import METHODS, Probabilities
 from hwnas.storage import Journal, read_json
 
 
@@ -32,12 +32,36 @@ def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
     assert [t["strategy"] for t in trials] == ["random"] * 8 + ([own] * 8 if own != "random" else [])
     assert all(t["latency_upper_ms"] <= budget_ms for t in trials)
     epochs = Journal(run / "supernet.jsonl").records
-    assert all(("probabilities" in epoch) == (METHODS[method].relaxation is not None) for epoch in epochs)
+    assert all(("probabilities" in epoch) == isinstance(METHODS[method].trains, Probabilities) for epoch in epochs)
     if own == "sampled":
         assert trials[8]["latency_upper_ms"] >= 0.97 * budget_ms  # the first candidate uses what it may
     done = hwnas("search", "--method", "spos" if method != "spos" else "random", "--out", run)
     assert done.returncode == 1
     assert "--method is" in done.stderr
+
+
+@pytest.mark.parametrize(("method", "reward"), [("spos", "mnasnet-soft"), ("enas", "tunas-absolute")])
+def test_a_reward_decides_within_the_limits(hwnas, feasible, tmp_path, method, reward):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    done = hwnas("search", "--method", method, "--reward", reward, "--supernet-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    budget_ms, trials = read_json(run / "feasible.json")["budget_ms"], Journal(run / "trials.jsonl").records
+    assert all(t["latency_upper_ms"] <= budget_ms for t in trials)
+    records = Journal(run / "supernet.jsonl").records
+    assert all(record.get("latency_weight", 0.0) == 0.0 for record in records)  # the reward's work
+    done = hwnas("search", "--reward", "hard", "--out", run)
+    assert done.returncode == 1
+    assert "--reward is" in done.stderr
+
+
+def test_a_reward_that_nothing_asks_for_is_refused(hwnas, tmp_path):
+    for method in ("darts", "random"):
+        done = hwnas("plan", *QUICK, "--method", method, "--reward", "tunas-absolute", "--out", tmp_path / "run")
+        assert done.returncode == 1
+        assert f"nothing in --method {method} asks what a network is worth" in done.stderr
+    done = hwnas("plan", *QUICK, "--reward", "praise", "--out", tmp_path / "run")
+    assert "--reward is 'praise'; allowed are hard, mnasnet-soft" in done.stderr
 
 
 def test_killed_in_the_middle_probabilities_go_on_as_they_would_have(hwnas, feasible, tmp_path):

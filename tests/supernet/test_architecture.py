@@ -1,5 +1,6 @@
 """Probabilities are trained beside the weights: they find what is accurate, and land on the target."""
 
+import math
 import random
 
 import numpy as np
@@ -13,16 +14,16 @@ from hwnas.latency import TablePredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.nn import Compute, Supernet
 from hwnas.objective import LATENCY_LOSSES
+from hwnas.search import METHODS, Budget, FromProbabilities, Limit
 from hwnas.spaces import SpaceConfig, build_space, extremes
 from hwnas.spaces.macs import op_macs
-from hwnas.supernet import RELAXATIONS, ArchitectureConfig, ArchitectureTraining, architecture_search
-from hwnas.supernet.architecture import keep_share
+from hwnas.supernet import RELAXATIONS, WAYS, ArchitectureConfig, ArchitectureTraining, architecture_search
+from hwnas.supernet.architecture import LOSSES, keep_share
 from hwnas.train import Recipe
 
 CPU = Compute("cpu")
 SPACE = build_space(SpaceConfig("proxyless_small", 16, 4, width_mult=0.25))
 PREDICTOR = TablePredictor(SPACE, {k: 0.01 + op_macs(s) / 1e7 for k, s in rows_to_measure(SPACE).items()})
-WAYS = (*RELAXATIONS, "reinforce")
 
 
 def images_of(count, seed=0):
@@ -44,9 +45,7 @@ def search_of(folder, relaxation, epochs=3, share=0.5, loss="adaptive", **config
     recipe = Recipe(epochs=epochs, batch_size=16, flip=False)
     settings = ArchitectureConfig(relaxation=relaxation, loss=loss, every=1, batch_size=16, **config)
     images = images_of(64), images_of(64, seed=1)
-    training, chosen = architecture_search(
-        SPACE, *images, recipe, CPU, 3, folder, settings, PREDICTOR.expected_ms, target_ms
-    )
+    training, chosen = architecture_search(SPACE, *images, recipe, CPU, 3, folder, settings, PREDICTOR, target_ms)
     return training, chosen, target_ms
 
 
@@ -94,10 +93,10 @@ def test_rescaling_leaves_the_others_as_likely_as_they_were():
     torch.testing.assert_close(alpha.softmax(1)[:, [1, 3]], before.softmax(1)[:, [1, 3]])
 
 
-@pytest.mark.parametrize("relaxation", WAYS)
-def test_it_runs_and_resumes_to_the_same_bits(tmp_path, relaxation):
+@pytest.mark.parametrize(("relaxation", "unrolled"), [*((way, False) for way in WAYS), ("softmax", True)])
+def test_it_runs_and_resumes_to_the_same_bits(tmp_path, relaxation, unrolled):
     def run(folder, stop_after=99):
-        training, chosen, _ = search_of(folder, relaxation)
+        training, chosen, _ = search_of(folder, relaxation, unrolled=unrolled, warmup_share=0.5)
 
         def on_epoch(epoch, record):
             if epoch == stop_after:
@@ -119,8 +118,9 @@ def test_it_runs_and_resumes_to_the_same_bits(tmp_path, relaxation):
     assert next(histories) == next(histories)
 
 
-def test_nothing_but_the_parameters_moves_in_their_step(tmp_path):
-    _, chosen, _ = search_of(tmp_path, "two_paths")
+@pytest.mark.parametrize(("relaxation", "unrolled"), [("two_paths", False), ("softmax", True), ("controller", False)])
+def test_nothing_but_the_parameters_moves_in_their_step(tmp_path, relaxation, unrolled):
+    _, chosen, _ = search_of(tmp_path, relaxation, unrolled=unrolled)
     chosen.net.eval()
     before = {name: value.clone() for name, value in chosen.net.state_dict().items()}
     chosen.after_step(chosen.warmup_steps)
@@ -151,17 +151,67 @@ class Toy(nn.Module):
         return torch.nn.functional.one_hot((~right).long(), 4).float()
 
 
-@pytest.mark.parametrize("share", [0.2, 0.6])
-@pytest.mark.parametrize("relaxation", WAYS)
-def test_the_expectation_lands_on_the_target(relaxation, share):
-    smallest, largest = (PREDICTOR.arch_ms(arch) for arch in extremes(SPACE))
-    target_ms = smallest + share * (largest - smallest)
+def toy_search(target_ms, steps, reward=None, predictor=PREDICTOR, **config):
+    """Probabilities trained on the toy alone."""
     images = ImageSet(np.zeros((64, 3, 16, 16), np.uint8), np.zeros(64, np.int64))
-    config = ArchitectureConfig(relaxation=relaxation, warmup_share=0.0, every=1)
-    chosen = ArchitectureTraining(Toy(), PREDICTOR.expected_ms, target_ms, images, CPU, config, 0, 1500)
-    for step in range(1500):
+    settings = ArchitectureConfig(warmup_share=0.0, every=1, **config)
+    chosen = ArchitectureTraining(Toy(), predictor, target_ms, images, CPU, settings, 0, steps, reward)
+    for step in range(steps):
         chosen.after_step(step)
-    assert chosen.record()["expected_ms"] == pytest.approx(target_ms, rel=0.1)
+    return chosen
+
+
+def target_at(share, predictor=PREDICTOR):
+    smallest, largest = (predictor.arch_ms(arch) for arch in extremes(SPACE))
+    return smallest + share * (largest - smallest)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+@pytest.mark.parametrize("relaxation", [*RELAXATIONS, "reinforce"])
+def test_the_expectation_lands_on_the_target(relaxation, share):
+    chosen = toy_search(target_at(share), 800, relaxation=relaxation)
+    assert chosen.record()["expected_ms"] == pytest.approx(target_at(share), rel=0.1)
+
+
+def test_the_expectation_of_a_controller_lands_on_the_target():
+    chosen = toy_search(target_at(0.2), 350, relaxation="controller", lr=0.0035)
+    assert chosen.record()["expected_ms"] == pytest.approx(target_at(0.2), rel=0.1)
+
+
+@pytest.mark.parametrize(("relaxation", "lr"), [("reinforce", 0.05), ("controller", 0.0035)])
+def test_a_two_sided_reward_lands_without_a_loss_of_latency(relaxation, lr):
+    target_ms = target_at(0.2)
+
+    def reward(accuracy, arch):
+        return accuracy - 2 * abs(PREDICTOR.arch_ms(arch) / target_ms - 1)
+
+    before = toy_search(target_ms, 1, relaxation=relaxation, lr=lr).record()["expected_ms"]
+    chosen = toy_search(target_ms, 150, reward, relaxation=relaxation, lr=lr, samples=8)
+    after = chosen.record()["expected_ms"]
+    assert abs(after / target_ms - 1) < 0.3 * abs(before / target_ms - 1)
+    assert chosen.latency_weight == 0.0
+
+
+@pytest.mark.parametrize("slowness", [0.01, 100.0])  # budgets far below a millisecond, and above
+@pytest.mark.parametrize("loss", LOSSES)
+def test_whatever_the_loss_the_first_candidate_is_on_the_budget(loss, slowness):
+    op_ms = {k: slowness * (0.01 + op_macs(s) / 1e7) for k, s in rows_to_measure(SPACE).items()}
+    predictor = TablePredictor(SPACE, op_ms)
+    target_ms = target_at(0.4, predictor)
+    chosen = toy_search(target_ms, 100, predictor=predictor, relaxation="softmax", loss=loss)
+    budget = Budget(SPACE, (Limit("latency_ms", predictor.arch_ms, target_ms),))
+    first = FromProbabilities(budget, 0, chosen.table(), chosen.draw).ask()
+    assert 0.97 * target_ms <= predictor.arch_ms(first) <= target_ms
+
+
+def test_the_temperature_is_fbnets_over_the_epochs_of_the_run(tmp_path):
+    epochs = 30  # instead of 90
+    _, chosen, _ = search_of(tmp_path, "gumbel", epochs=epochs, warmup_share=METHODS["fbnet"].trains.warmup_share)
+    per_epoch = chosen.steps // epochs
+    for epoch in (0, 10, 30):
+        assert chosen.temperature(epoch * per_epoch) == pytest.approx(5.0 * math.exp(-0.045 * epoch * 90 / epochs))
+    assert chosen.temperature(chosen.steps) == pytest.approx(0.09, abs=0.005)
+    assert chosen.warmup_steps == pytest.approx(10 / 90 * chosen.steps, abs=1)
 
 
 @pytest.mark.parametrize("name", LATENCY_LOSSES)
@@ -176,11 +226,11 @@ def test_parameters_of_another_space_are_refused(tmp_path):
     _, chosen, _ = search_of(tmp_path, "two_paths")
     state = chosen.state_dict()
     with pytest.raises(UserError, match="of another space or method"):
-        chosen.load_state_dict({**state, "alpha": state["alpha"][1:]})
+        chosen.load_state_dict({**state, "policy": {"alpha": state["policy"]["alpha"][1:]}})
 
 
 def test_a_loss_that_is_no_number_ends_with_advice(tmp_path):
     _, chosen, _ = search_of(tmp_path, "two_paths")
-    chosen.expected_ms = lambda gates: sum(gate.sum() for gate in gates) * float("nan")
+    chosen.expected_ms = lambda step: chosen.alpha[0, 0] * float("nan")
     with pytest.raises(UserError, match=r"diverged.*lower the learning rates"):
         chosen.after_step(chosen.warmup_steps)
