@@ -21,9 +21,10 @@ from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet
 from hwnas.objective import LATENCY_LOSSES, LatencyLoss
+from hwnas.ranks import average, rank, size
 from hwnas.spaces.space import Arch
 from hwnas.supernet.relaxations import RELAXATIONS, Gates
-from hwnas.train import eval_images, normalise
+from hwnas.train import Diverged, eval_images, normalise
 
 ExpectedMs = Callable[[Sequence[Tensor]], Tensor]  # probabilities of each decision's choices -> milliseconds
 ADAPTIVE = "adaptive"
@@ -127,7 +128,7 @@ class ArchitectureTraining:
             keep_share(self.alpha, before, pairs)
         else:
             self._update(loss)
-        self._adapt(float(expected_ms.detach()))
+        self._adapt(expected_ms)
 
     def _latency_loss(self) -> LatencyLoss:
         if self.config.loss == ADAPTIVE:
@@ -138,10 +139,12 @@ class ArchitectureTraining:
         excess = expected_ms / self.target_ms - 1
         return self.latency_weight * excess + self.config.damping / 2 * excess**2
 
-    def _adapt(self, expected_ms: float) -> None:
+    def _adapt(self, expected_ms: Tensor) -> None:
         if self.config.loss != ADAPTIVE:
             return
-        moved = self.latency_weight + self.config.dual_rate * (expected_ms / self.target_ms - 1)
+        own = expected_ms.detach()
+        average([own])  # processors may differ in the last digits, and all must draw the same paths
+        moved = self.latency_weight + self.config.dual_rate * (float(own) / self.target_ms - 1)
         self.latency_weight = min(max(moved, LEAST_WEIGHT), MOST_WEIGHT)
 
     def _reinforce(self, step: int) -> None:
@@ -149,7 +152,9 @@ class ArchitectureTraining:
         generator = self.generator(step, stream=1)
         archs = [self.sample(generator) for _ in range(self.config.samples)]
         images, labels = self._batch(step)
-        rewards = [self._accuracy(arch, images, labels) for arch in archs]
+        correct = torch.tensor([self._accuracy(arch, images, labels) for arch in archs])
+        average([correct])
+        rewards: list[float] = correct.tolist()
         decay = min(self.config.baseline_decay, self.rewarded / (self.rewarded + 1))  # a plain mean at first
         self.baseline = decay * self.baseline + (1 - decay) * sum(rewards) / len(rewards)
         self.rewarded += 1
@@ -157,7 +162,7 @@ class ArchitectureTraining:
         advantage = torch.tensor(rewards) - self.baseline
         expected_ms = self.expected_ms(self.probabilities())
         self._update(self._latency_loss()(-(advantage * logs).mean(), expected_ms))
-        self._adapt(float(expected_ms.detach()))
+        self._adapt(expected_ms)
 
     def _accuracy(self, arch: Arch, images: Tensor, labels: Tensor) -> float:
         with torch.no_grad(), self.compute.precision():
@@ -168,25 +173,27 @@ class ArchitectureTraining:
 
     def _update(self, loss: Tensor, only: Tensor | None = None) -> None:
         """One step of Adam; where `only` (decisions, choices) is 0 nothing moves."""
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the search of the architecture diverged (its loss is {loss.item()}); lower the learning rates, "
-                "--supernet-lr"
-            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         assert self.alpha.grad is not None
+        found = loss.detach()
+        average([found, self.alpha.grad])  # losses are linear in the cross-entropy, whose mean is over the whole batch
+        if not torch.isfinite(found):
+            raise Diverged(
+                f"the search of the architecture diverged (its loss is {found.item()}); lower the learning rates, "
+                "--supernet-lr"
+            )
         if only is not None:
             self.alpha.grad *= only
         self.optimizer.step()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images of the search part, drawn anew each time."""
+        """This process' part of a batch of the search part, drawn anew each time."""
         rng = np.random.default_rng([self.seed, step])
-        count = min(self.config.batch_size, len(self.images.labels))
-        drawn = np.sort(rng.choice(len(self.images.labels), count, replace=False))
+        count = min(self.config.batch_size, len(self.images.labels)) // size() * size()
+        drawn = np.sort(rng.choice(len(self.images.labels), count, replace=False))[rank() :: size()]
         chosen = ImageSet(self.images.images[drawn], self.images.labels[drawn])
-        images = eval_images(chosen, self.net.space.input_shape[1], 0, count)
+        images = eval_images(chosen, self.net.space.input_shape[1], 0, len(drawn))
         labels = torch.from_numpy(np.array(chosen.labels))
         return normalise(self.compute.images(images)), labels.to(self.compute.device)
 

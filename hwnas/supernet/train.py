@@ -64,7 +64,7 @@ def architecture_search(
     """
     torch.manual_seed(seed)
     net = Supernet(space)
-    steps = recipe.epochs * (len(images.labels) // min(recipe.batch_size, len(images.labels)))
+    steps = recipe.epochs * recipe.steps_per_epoch(len(images.labels))
     chosen = ArchitectureTraining(net, expected_ms, target_ms, search_images, compute, config, seed, steps)
 
     def losses(x: Tensor, labels: Tensor, loss: Loss, step: int) -> Iterator[Tensor]:
@@ -93,14 +93,9 @@ def _training(
     folder: Path,
     workers: int,
 ) -> Training:
-    def forward(x: Tensor, step: int) -> Tensor:
-        raise NotImplementedError("losses are given instead")
-
     recipe, resolution = replace(recipe, ema_decay=0.0), net.space.input_shape[1]
     checkpoint, journal = folder / "supernet.pt", folder / "supernet.jsonl"
-    return Training(
-        net, forward, images, resolution, recipe, compute, seed, checkpoint, journal, workers, losses=losses
-    )
+    return Training(net, images, resolution, recipe, compute, seed, checkpoint, journal, workers, losses)
 
 
 def _of_paths(
