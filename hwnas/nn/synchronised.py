@@ -65,7 +65,7 @@ def batch_norm(
     """`nn.functional.batch_norm` over the processes' batches, all of one size. x: (N, C, H, W)"""
     if not training:
         return nn.functional.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    own = torch.stack(torch.var_mean(x.float(), (0, 2, 3), correction=0))
+    own = torch.stack(torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), (0, 2, 3), correction=0))
     mine = torch.arange(size(), device=x.device) == rank()
     vars, means = Summed.apply(own * mine[:, None, None]).unbind(1)  # (processes, C): a sum of squares would cancel
     mean, var = means.mean(0), vars.mean(0) + means.var(0, correction=0)
