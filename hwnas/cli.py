@@ -4,8 +4,10 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,6 +20,9 @@ from hwnas.stages.config import defaults
 from hwnas.stages.progress import interruptible
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
+
+if TYPE_CHECKING:
+    from hwnas.stages.run import Run
 
 STAGES = {
     "generate": "Everything below, in order; run it again to continue after an interruption.",
@@ -32,6 +37,7 @@ STAGES = {
     "measure": "Measure the exported model on the device.",
     "report": "Write report.html.",
 }
+SHARED_STAGES = ("search", "train")  # those that several processes may share
 FIRST_STAGES = ("generate", "plan", "profile")  # those that may begin a run
 Options = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -67,6 +73,8 @@ def _stage_options(
     lr: Annotated[float | None, typer.Option(help="Learning rate, per 128 images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
+    checkpoint_every_s: Annotated[float | None, typer.Option(help="Seconds of training that a crash may cost.")] = None,
+    processes_may_change: Annotated[bool | None, typer.Option(help="Go on with more or fewer processes.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""
 
@@ -83,6 +91,14 @@ def _show_defaults() -> None:
 _show_defaults()
 
 
+def _run_stage(stage: str, module: ModuleType, run: "Run") -> None:
+    if stage == "generate":
+        module.run_stage(run)
+        return
+    with run.stage(stage):
+        module.run_stage(run)
+
+
 def _stage_command(stage: str) -> Callable[..., None]:
     """A command that runs one stage in the run directory, held for this process."""
 
@@ -90,14 +106,15 @@ def _stage_command(stage: str) -> Callable[..., None]:
         given = {name: value for name, value in options.items() if value is not None}
         module = importlib.import_module(f"hwnas.stages.{stage}")  # only now: --help must not wait for torch
         run_module = importlib.import_module("hwnas.stages.run")
-        run_module.check_place(out, given, may_begin=stage in FIRST_STAGES)
-        with exclusive(out), interruptible():
-            run = run_module.open_run(out, given)
-            if stage == "generate":
-                module.run_stage(run)
-                return
-            with run.stage(stage):
-                module.run_stage(run)
+        ranks = importlib.import_module("hwnas.ranks")
+        with interruptible(), ranks.joined():
+            if ranks.size() > 1 and stage not in SHARED_STAGES:
+                raise UserError(f"`hwnas {stage}` is for one process; torchrun is for {' and '.join(SHARED_STAGES)}")
+            run_module.check_place(out, given, may_begin=stage in FIRST_STAGES)
+            with exclusive(out) if ranks.is_first() else nullcontext():
+                with ranks.first_alone():
+                    run = run_module.open_run(out, given)
+                _run_stage(stage, module, run)
 
     command.__signature__ = inspect.signature(_stage_options)  # type: ignore[attr-defined]
     command.__annotations__ = _stage_options.__annotations__

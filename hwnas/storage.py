@@ -26,6 +26,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(path: Path) -> None:
+    """Removes what processes that were killed while writing `path` left beside it. Hold its folder by `exclusive`."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """The content as a file, whole or not at all."""
 
@@ -54,10 +60,13 @@ def read_json(path: Path) -> Any:
 
 
 class Journal:
-    """Append-only JSON lines. A last line cut off by a crash is dropped when the file is opened."""
+    """Append-only JSON lines. A last line cut off by a crash is dropped when the file is opened.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    writes: else records are only kept here, as another process writes the same ones to the file.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self.records: list[Record] = []
         self._sound_bytes = self._cut_bytes = 0
         if path.exists():
@@ -88,6 +97,11 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Writes the record through to the disk; UserError where another process wrote to the file meanwhile."""
+        if self.writes:
+            self._write(record)
+        self.records.append(record)
+
+    def _write(self, record: Record) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = (json.dumps(record) + "\n").encode()
         with self.path.open("ab") as file:
@@ -102,7 +116,6 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         self._sound_bytes, self._cut_bytes = self._sound_bytes + len(data), 0
-        self.records.append(record)
 
     def clear(self) -> None:
         """Starts again from nothing."""

@@ -16,6 +16,7 @@ ORDER = [
     {"resources"},
     {"spaces"},
     {"datasets"},
+    {"ranks"},
     {"nn"},
     {"runtimes"},
     {"devices"},
@@ -29,6 +30,7 @@ ORDER = [
     {"stages"},
     {"table_commands"},
     {"cli"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -20,10 +20,12 @@ SETTLED_BY = {
     **dict.fromkeys(
         ("budget_ms", "budget_of_median", "max_file_mb", "max_peak_memory_mb", "confidence"), "feasible.json"
     ),
-    **dict.fromkeys(("method", "reward", "supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
+    **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), "supernet.pt"),
+    "supernet_lr": "trials.jsonl",  # and not before: a training that diverged goes on with a lower one
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
-    **dict.fromkeys(("train_epochs", "lr"), "train"),
-    "attempts": None,  # how far to go on is asked anew each time
+    "train_epochs": "train",
+    "lr": "train.json",
+    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change")),  # how to go on is asked each time
 }
 
 
@@ -59,6 +61,8 @@ class RunConfig:
     lr: float | None = None
     batch_size: int = 32
     attempts: int = 3
+    checkpoint_every_s: float = 60.0
+    processes_may_change: bool = False
 
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS`; None: any."""
@@ -77,6 +81,7 @@ class RunConfig:
             "lr",
             "supernet_lr",
             "width_mult",
+            "checkpoint_every_s",
         ):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -139,4 +144,5 @@ def defaults() -> dict[str, str]:
     """How the help shows each default."""
     shown = {name: "none" if value is None else str(value) for name, value in asdict(RunConfig()).items()}
     rates = ", ".join(f"{rate} with {name}" for name, rate in DEFAULT_LR.items())
-    return shown | {"lr": rates, "supernet_lr": rates, "skip_broken": "no", "interpolate": "no"}
+    switches = {name: "no" for name, value in shown.items() if value == "False"}
+    return shown | switches | {"lr": rates, "supernet_lr": rates}

@@ -1,5 +1,6 @@
 """What a command that takes a while says on stderr: progress with an estimate of the time left, and how to go on."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ def progress(title: str) -> Iterator[Report]:
 
     The total may grow: a row that does not settle is measured in further rounds.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")  # of torchrun's processes one speaks
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"))
     with Progress(*columns, *times, console=console, disable=not console.is_terminal) as bar:

@@ -15,6 +15,7 @@ from typing import Any
 from hwnas import __version__
 from hwnas.datasets import DataConfig, Splits, load, prepare
 from hwnas.errors import UserError
+from hwnas.ranks import is_first
 from hwnas.spaces import Space, SpaceConfig, build_space
 from hwnas.stages.config import DEFAULT_LR, SETTLED_BY, RunConfig, option, read_config
 from hwnas.stages.progress import progress
@@ -44,10 +45,12 @@ class Run:
         return read_json(self.file(name))
 
     def write(self, name: str, value: object) -> None:
-        write_json(self.file(name), value)
+        """By the first process only; so are the lines of journals."""
+        if is_first():
+            write_json(self.file(name), value)
 
     def journal(self, name: str) -> Journal:
-        return Journal(self.file(name))
+        return Journal(self.file(name), writes=is_first())
 
     def space_at(self, num_classes: int) -> Space:
         """The run's search space for a number of classes."""
@@ -83,11 +86,15 @@ class Run:
         )
         return prepare(config, self.file("images"), self.space_at(2).stride, report)
 
-    def recipe(self, epochs: int, lr: float | None, flip: bool) -> Recipe:
+    def recipe(self, epochs: int, lr: float | None, splits: Splits) -> Recipe:
         """The training recipe with the run's options; `lr` None is the optimizer's own."""
         optimizer: Optimizer = "adamw" if self.config.optimizer == "adamw" else "sgd"
         lr = DEFAULT_LR[optimizer] if lr is None else lr
-        return Recipe(epochs=epochs, batch_size=self.config.batch_size, lr=lr, optimizer=optimizer, flip=flip)
+        batch_size, count = self.config.batch_size, len(splits.train.labels)
+        if count < batch_size:
+            say(f"there are {count} images to train on, fewer than --batch-size {batch_size}: a batch has {count}")
+            batch_size = count
+        return Recipe(epochs=epochs, batch_size=batch_size, lr=lr, optimizer=optimizer, flip=splits.flip)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -164,7 +171,8 @@ def _without_the_other_budget(changed: dict[str, Any]) -> dict[str, Any]:
 
 def say(text: str) -> None:
     """A line for the user. On stderr, which keeps stdout free for what a stage prints as its result."""
-    print(text, file=sys.stderr, flush=True)
+    if is_first():
+        print(text, file=sys.stderr, flush=True)
 
 
 __all__ = ["Run", "RunConfig", "check_place", "load", "open_run", "option", "say"]

@@ -1,7 +1,7 @@
 """search: trains the super-network by a method, then its candidates and as many random ones within the limits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import torch
@@ -10,6 +10,7 @@ from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet, fastest
 from hwnas.objective import HARD, REWARDS, Metrics, Objective, accuracy_and_latency, pareto_front
+from hwnas.ranks import first_alone, shared_out
 from hwnas.search import (
     METHODS,
     Budget,
@@ -50,11 +51,12 @@ EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
 def run_stage(run: Run) -> None:
     """Writes `supernet.pt`, `trials.jsonl` and `front.json`."""
-    splits, space = run.splits(), run.space
-    budget = load_limits(run, space)
-    trials = run.journal("trials.jsonl")
-    check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
-    compute = load_compute(run, space)
+    with first_alone():
+        splits, space = run.splits(), run.space
+        budget = load_limits(run, space)
+        trials = run.journal("trials.jsonl")
+        check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
+        compute = load_compute(run, space)
     accuracy, chosen = trained_supernet(run, budget, splits, compute)
     evaluate, objective = _evaluator(run, budget, accuracy), _objective(run, budget)
     for name, strategy in _strategies(run, budget, chosen).items():
@@ -107,6 +109,8 @@ def trained_supernet(
     """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; what
     chooses architectures, where the method trains that)."""
     training, chosen = _training(run, budget, splits, compute)
+    training.checkpoint_every_s, training.lr_option = run.config.checkpoint_every_s, "--supernet-lr"
+    training.processes_may_change = run.config.processes_may_change
     with progress("training the super-network") as report:
         training.run(on_epoch=lambda epoch, record: report(epoch, training.recipe.epochs, _told(record)))
     assert isinstance(training.module, Supernet)
@@ -114,7 +118,13 @@ def trained_supernet(
     batches = calibration_batches(
         splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
     )
-    return PathAccuracy(training.module, batches, splits.search, resolution, compute), chosen
+    accuracy = PathAccuracy(training.module, batches, splits.search, resolution, compute)
+    return lambda arch: accuracies([arch], accuracy)[0], chosen
+
+
+def accuracies(archs: Sequence[Arch], accuracy: Callable[[Arch], float]) -> list[float]:
+    """Of each architecture; they are shared out among the processes."""
+    return shared_out(lambda own: [accuracy(arch) for arch in own], archs)
 
 
 def _told(record: Record) -> str:
@@ -127,7 +137,7 @@ def _training(
 ) -> tuple[Training, ArchitectureTraining | None]:
     """The run's method as a training that has not begun."""
     space, seed, trains = budget.space, run.config.seed, METHODS[run.config.method].trains
-    recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits.flip)
+    recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits)
     predictor = load_predictor(run, space)
     if isinstance(trains, Shrinking):
         training = progressive_shrinking(space, splits.train, recipe, compute, seed, run.path, workers(compute))

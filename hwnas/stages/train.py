@@ -4,18 +4,20 @@ import torch
 
 from hwnas.datasets import Splits
 from hwnas.nn import Compute, Network
+from hwnas.ranks import first_alone
 from hwnas.spaces import SpaceConfig, build_space
 from hwnas.stages.progress import progress
 from hwnas.stages.run import LABELS, Run, say
 from hwnas.stages.search import load_compute, workers
 from hwnas.storage import Record, read_json
-from hwnas.train import Training, accuracy
+from hwnas.train import Training, shared_accuracy
 
 
 def run_stage(run: Run) -> None:
     """Writes a checkpoint for each network, and `train.json`. Networks that are the same are trained once."""
-    selection, splits = run.needs("selection.json", "select"), run.splits()
-    compute = load_compute(run, run.space)
+    selection = run.needs("selection.json", "select")
+    with first_alone():
+        splits, compute = run.splits(), load_compute(run, run.space)
     done: dict[str, Record] = read_json(run.file("train.json")) if run.file("train.json").exists() else {}
     for label in LABELS:
         name = checkpoint_name(selection[label])
@@ -39,28 +41,19 @@ def build_network(network: Record, seed: int) -> Network:
 
 
 def _train(run: Run, label: str, name: str, record: Record, splits: Splits, compute: Compute) -> Record:
-    network, recipe = (
-        build_network(record, run.config.seed),
-        run.recipe(run.config.train_epochs, run.config.lr, splits.flip),
-    )
-    checkpoint, journal = run.file(f"train/{name}.pt"), run.file(f"train/{name}.jsonl")
-    resolution = run.config.resolution
+    network, resolution = build_network(record, run.config.seed), run.config.resolution
+    recipe = run.recipe(run.config.train_epochs, run.config.lr, splits)
+    files = run.file(f"train/{name}.pt"), run.file(f"train/{name}.jsonl")
     training = Training(
-        network,
-        lambda x, step: network(x),
-        splits.train,
-        resolution,
-        recipe,
-        compute,
-        run.config.seed,
-        checkpoint,
-        journal,
-        workers(compute),
+        *(network, splits.train, resolution, recipe, compute, run.config.seed, *files, workers(compute)),
+        checkpoint_every_s=run.config.checkpoint_every_s,
+        processes_may_change=run.config.processes_may_change,
+        lr_option="--lr",
     )
 
     def search_accuracy() -> float:
         network.eval()
-        return accuracy(network, splits.search, resolution, compute)
+        return shared_accuracy(network, splits.search, resolution, compute)
 
     with progress(f"training {label}") as report:
         training.run(search_accuracy, lambda epoch, r: report(epoch, recipe.epochs, f"{r['search_accuracy']:.4f}"))
@@ -68,7 +61,7 @@ def _train(run: Run, label: str, name: str, record: Record, splits: Splits, comp
     return {
         "checkpoint": name,
         "search_accuracy": search_accuracy(),
-        "test_accuracy": accuracy(network, splits.test, resolution, compute),
+        "test_accuracy": shared_accuracy(network, splits.test, resolution, compute),
         "test_images": len(splits.test.labels),
         "epochs": recipe.epochs,
         "seconds": sum(r["seconds"] for r in epochs),

@@ -22,11 +22,12 @@ from hwnas.errors import UserError
 from hwnas.latency import Predictor
 from hwnas.nn import Compute, Supernet
 from hwnas.objective import LATENCY_LOSSES, LatencyLoss
+from hwnas.ranks import average, rank, size
 from hwnas.spaces.space import Arch
 from hwnas.supernet.policies import Controller, Independent, Policy
 from hwnas.supernet.relaxations import RELAXATIONS, Gates
 from hwnas.supernet.unrolled import unrolled_gradient
-from hwnas.train import eval_images, normalise
+from hwnas.train import Diverged, eval_images, normalise
 
 Reward = Callable[[float, Arch], float]  # (accuracy, architecture) -> what it is worth
 ADAPTIVE = "adaptive"
@@ -155,7 +156,7 @@ class ArchitectureTraining:
             keep_share(self.alpha, before, pairs)
         else:
             self._move(gradient)
-        self._adapt(float(expected_ms.detach()))
+        self._adapt(expected_ms)
 
     def _descend_unrolled(self, step: int) -> None:
         weights = self.weight_training
@@ -176,7 +177,7 @@ class ArchitectureTraining:
             weights.lr_at(step),
         )
         check_finite(loss)
-        expected_ms = float(self.expected_ms(step).detach())
+        expected_ms = self.expected_ms(step).detach()
         self._move([gradient])
         self._adapt(expected_ms)
 
@@ -195,10 +196,12 @@ class ArchitectureTraining:
         excess = expected_ms / self.target_ms - 1
         return self.latency_weight * excess + self.config.damping / 2 * excess**2
 
-    def _adapt(self, expected_ms: float) -> None:
+    def _adapt(self, expected_ms: Tensor) -> None:
         if self.config.loss != ADAPTIVE:
             return
-        moved = self.latency_weight + self.config.dual_rate * (expected_ms / self.target_ms - 1)
+        own = expected_ms.detach()
+        average([own])  # processors may differ in the last digits, and all must draw the same paths
+        moved = self.latency_weight + self.config.dual_rate * (float(own) / self.target_ms - 1)
         self.latency_weight = min(max(moved, LEAST_WEIGHT), MOST_WEIGHT)
 
     def _reinforce(self, step: int) -> None:
@@ -215,10 +218,12 @@ class ArchitectureTraining:
             return
         expected_ms = self.expected_ms(step)
         self._move(self._gradient(self._latency_loss()(loss, expected_ms)))
-        self._adapt(float(expected_ms.detach()))
+        self._adapt(expected_ms)
 
     def _worth(self, archs: Sequence[Arch], images: Tensor, labels: Tensor) -> list[float]:
-        accuracies = [self._accuracy(arch, images, labels) for arch in archs]
+        found = torch.tensor([self._accuracy(arch, images, labels) for arch in archs])
+        average([found])
+        accuracies: list[float] = found.tolist()
         if self.reward is None:
             return accuracies
         return [self.reward(accuracy, arch) for accuracy, arch in zip(accuracies, archs, strict=True)]
@@ -228,8 +233,11 @@ class ArchitectureTraining:
             return float((self.net(images, arch).argmax(1) == labels).float().mean())
 
     def _gradient(self, loss: Tensor) -> list[Tensor]:
-        check_finite(loss)
-        return list(torch.autograd.grad(loss, list(self.policy.parameters()), materialize_grads=True))
+        gradient = list(torch.autograd.grad(loss, list(self.policy.parameters()), materialize_grads=True))
+        found = loss.detach()
+        average([found, *gradient])  # losses are linear in the cross-entropy, whose mean is over the whole batch
+        check_finite(found)
+        return gradient
 
     def _move(self, gradient: Sequence[Tensor]) -> None:
         """One step of Adam."""
@@ -238,12 +246,12 @@ class ArchitectureTraining:
         self.optimizer.step()
 
     def _batch(self, of: ImageSet, step: int, stream: int = 0) -> tuple[Tensor, Tensor]:
-        """Some of the images, drawn anew each time."""
+        """This process' part of a batch of the images, drawn anew each time."""
         rng = np.random.default_rng([self.seed, step, stream])
-        count = min(self.config.batch_size, len(of.labels))
-        drawn = np.sort(rng.choice(len(of.labels), count, replace=False))
+        count = min(self.config.batch_size, len(of.labels)) // size() * size()
+        drawn = np.sort(rng.choice(len(of.labels), count, replace=False))[rank() :: size()]
         chosen = ImageSet(of.images[drawn], of.labels[drawn])
-        images = eval_images(chosen, self.net.space.input_shape[1], 0, count)
+        images = eval_images(chosen, self.net.space.input_shape[1], 0, len(drawn))
         labels = torch.from_numpy(np.array(chosen.labels))
         return normalise(self.compute.images(images)), labels.to(self.compute.device)
 
@@ -284,9 +292,9 @@ def _alike(saved: Tensor, own: Tensor) -> bool:
 
 
 def check_finite(loss: Tensor) -> None:
-    """UserError where a loss is no number."""
+    """Diverged where a loss is no number."""
     if not torch.isfinite(loss):
-        raise UserError(
+        raise Diverged(
             f"the search of the architecture diverged (its loss is {loss.item()}); lower the learning rates, "
             "--supernet-lr"
         )

@@ -16,7 +16,7 @@ from hwnas.spaces.space import Arch, Space
 from hwnas.supernet.architecture import ArchitectureConfig, ArchitectureTraining, Reward, WeightTraining
 from hwnas.supernet.paths import CostOf, PathSampler, uniform
 from hwnas.supernet.shrinking import ProgressiveShrinking, taught
-from hwnas.train import Loss, Losses, Recipe, Training, steps_per_epoch
+from hwnas.train import Loss, Losses, Recipe, Training
 
 MIXED = ("softmax", "gumbel", "hard_gumbel")  # relaxations by which the weights are trained too; others train one path
 
@@ -59,7 +59,7 @@ def progressive_shrinking(
     """
     torch.manual_seed(seed)
     net = Supernet(space, kernel_transforms=True)
-    steps = recipe.epochs * steps_per_epoch(images, recipe)
+    steps = recipe.epochs * recipe.steps_per_epoch(len(images.labels))
     shrinking = ProgressiveShrinking(net, compute, steps, forget=lambda: training.optimizer.state.clear())
 
     def losses(x: Tensor, labels: Tensor, loss: Loss, step: int) -> Iterator[Tensor]:
@@ -94,7 +94,7 @@ def architecture_search(
     """
     torch.manual_seed(seed)
     net = Supernet(space)
-    steps = recipe.epochs * steps_per_epoch(images, recipe)
+    steps = recipe.epochs * recipe.steps_per_epoch(len(images.labels))
     weights = WeightTraining(images, lambda step: recipe.lr_at((step + 0.5) / steps), recipe.label_smoothing)
     chosen = ArchitectureTraining(
         net, predictor, target_ms, search_images, compute, config, seed, steps, reward, weights
@@ -126,14 +126,9 @@ def _training(
     folder: Path,
     workers: int,
 ) -> Training:
-    def forward(x: Tensor, step: int) -> Tensor:
-        raise NotImplementedError("losses are given instead")
-
     recipe, resolution = replace(recipe, ema_decay=0.0), net.space.input_shape[1]
     checkpoint, journal = folder / "supernet.pt", folder / "supernet.jsonl"
-    return Training(
-        net, forward, images, resolution, recipe, compute, seed, checkpoint, journal, workers, losses=losses
-    )
+    return Training(net, images, resolution, recipe, compute, seed, checkpoint, journal, workers, losses)
 
 
 def _of_paths(

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from hwnas.ranks import average
+
 DISTANCE = 0.01  # of the two points of the finite difference, over the length of the gradient (section 2.3, footnote)
 
 
@@ -29,7 +31,8 @@ def unrolled_gradient(
     with restored(weights) as before:
         _move(weights, before, _gradient(training_loss(), weights), -lr)
         loss = validation_loss()
-        direct, *ahead = torch.autograd.grad(loss, [alpha, *weights], allow_unused=True)
+        direct, *ahead = _gradient(loss, [alpha, *weights])
+        assert direct is not None
         length = float(torch.stack([g.norm() for g in ahead if g is not None]).norm())
         if length == 0:
             return loss.detach(), direct
@@ -45,7 +48,10 @@ def unrolled_gradient(
 
 
 def _gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Sequence[Tensor | None]:
-    return torch.autograd.grad(loss, parameters, allow_unused=True)
+    """The mean over the processes, each of which computes the loss of its part of a batch."""
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    average([gradient for gradient in found if gradient is not None])
+    return found
 
 
 @torch.no_grad()

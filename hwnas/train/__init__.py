@@ -1,13 +1,16 @@
 """Trains weights: one recipe and one loop for super-networks, winners and baselines."""
 
 from hwnas.train.batches import MEAN, STD, eval_batches, eval_images, normalise, stored_size
-from hwnas.train.loop import Companion, Loss, Losses, Training, accuracy, load_checkpoint, steps_per_epoch
+from hwnas.train.checkpoint import load_checkpoint
+from hwnas.train.divergence import Diverged
+from hwnas.train.loop import Companion, Loss, Losses, Training, accuracy, shared_accuracy
 from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
     "MEAN",
     "STD",
     "Companion",
+    "Diverged",
     "Loss",
     "Losses",
     "Optimizer",
@@ -18,6 +21,6 @@ __all__ = [
     "eval_images",
     "load_checkpoint",
     "normalise",
-    "steps_per_epoch",
+    "shared_accuracy",
     "stored_size",
 ]

@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute
+from hwnas.ranks import rank, size
 
 MEAN, STD = 0.5, 0.5  # of values in 0..1: pixels come in as -1..1
 PHOTO_RESOLUTION = 64  # from here on crops are resized, below they are shifted
@@ -30,18 +31,34 @@ def augmentation(resolution: int, flip: bool) -> v2.Transform:
     return v2.Compose([crop, v2.RandomHorizontalFlip()] if flip else [crop])
 
 
-class Augmented(Dataset[tuple[Tensor, int]]):
-    """Training images, augmented one by one with torch's global generator."""
+class EpochBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Number of a batch -> (uint8 images, labels): this process' part of one epoch's batches, whole ones only.
 
-    def __init__(self, images: ImageSet, resolution: int, flip: bool) -> None:
-        self.images, self.transform = images, augmentation(resolution, flip)
+    The order follows from seed and epoch, and how an image is changed from seed, epoch and its place in the order: any
+    batch can be made without those before it, and a part of it without the rest.
+    """
+
+    def __init__(self, images: ImageSet, resolution: int, flip: bool, batch_size: int, seed: int, epoch: int) -> None:
+        self.images, self.transform, self.batch_size = images, augmentation(resolution, flip), batch_size
+        self.seed, self.epoch = seed, epoch
+        self.order = np.random.default_rng([seed, epoch, 0]).permutation(len(images.labels))
+        self.part = slice(rank(), None, size())
 
     def __len__(self) -> int:
-        return len(self.images.labels)
+        return len(self.order) // self.batch_size
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:  # -> (3, resolution, resolution) uint8, label
-        image = torch.from_numpy(np.array(self.images.images[index]))
-        return self.transform(image), int(self.images.labels[index])
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:  # -> (n, 3, resolution, resolution), (n,)
+        chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size][self.part]
+        rng = np.random.default_rng([self.seed, self.epoch, 1 + number])
+        seeds = rng.integers(2**63, size=self.batch_size)[self.part]
+        with torch.random.fork_rng(devices=[]):
+            images = [self._image(int(i), int(seed)) for i, seed in zip(chosen, seeds, strict=True)]
+        return torch.stack(images), torch.from_numpy(self.images.labels[chosen])
+
+    def _image(self, index: int, seed: int) -> Tensor:
+        torch.default_generator.manual_seed(seed)  # torchvision's transforms draw from it
+        image: Tensor = self.transform(torch.from_numpy(np.array(self.images.images[index])))
+        return image
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -50,18 +67,23 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def train_batches(
-    images: ImageSet, resolution: int, flip: bool, batch_size: int, seed: int, epoch: int, workers: int = 0
+    images: ImageSet,
+    resolution: int,
+    flip: bool,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    workers: int = 0,
+    start: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (uint8 images, labels), in an order and with augmentations that follow from seed and epoch alone."""
-    epoch_seed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-    torch.manual_seed(epoch_seed)
+    """One epoch of (uint8 images, labels) from batch `start` on; those before it are not made."""
+    batches = EpochBatches(images, resolution, flip, batch_size, seed, epoch)
     loader = DataLoader(
-        Augmented(images, resolution, flip),
-        batch_size=min(batch_size, len(images.labels)),
-        shuffle=True,
-        drop_last=True,  # a last batch of one image would break batch norm
+        batches,
+        batch_size=None,  # the data set gives whole batches
+        sampler=range(start, len(batches)),
         num_workers=workers,
-        generator=torch.Generator().manual_seed(epoch_seed),
+        generator=torch.Generator(),  # else it would draw from the global one
     )
     yield from loader
 

@@ -1,34 +1,45 @@
-"""The training loop, of networks and super-networks alike: epochs of steps, a checkpoint after each."""
+"""The training loop, of networks and super-networks alike: epochs of steps, and checkpoints in between.
 
-import io
+Everything random in a step follows from the seed and the step's number, so a training goes on from a checkpoint as if
+it had never stopped: on a CPU to the bit.
+"""
+
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwnas import ranks
 from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
 from hwnas.nn import Compute
-from hwnas.storage import Journal, write_bytes
+from hwnas.nn.synchronised import synchronised
+from hwnas.storage import Journal
 from hwnas.train.batches import eval_batches, normalise, train_batches
+from hwnas.train.checkpoint import State, check_processes, is_finite, load_checkpoint, save
+from hwnas.train.divergence import MOST_LOSS, Diverged, outputs_of
 from hwnas.train.recipe import Ema, Recipe, optimizer, set_lr
 
-Forward = Callable[[Tensor, int], Tensor]  # (images, number of the step) -> logits
 Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, labels) -> a scalar
 Losses = Callable[[Tensor, Tensor, Loss, int], Iterable[Tensor]]  # (images, labels, loss, number of the step)
 OnEpoch = Callable[[int, dict[str, Any]], None]  # epochs done, what the journal got
 EVAL_BATCH = 256
+STEP_STREAM = 3  # of random numbers, beside those of `supernet.architecture`
+MOST_STEPS_UNSEEN = 50  # between two looks at whether all is finite: each of them waits for the device
+LOOKS = 4  # between two checkpoints, at least
 
 
 class Companion(Protocol):
     """What is trained beside the weights, between their steps; its state is part of the checkpoint."""
 
     def after_step(self, step: int) -> None:
-        """Called when a weight step is done; `step` counts from 0 over all epochs."""
+        """Called when a weight step is done; `step` counts from 0 over all epochs. Diverged where it cannot go on."""
         ...
 
     def record(self) -> dict[str, Any]:
@@ -49,7 +60,6 @@ class Training:
     """One training: what is trained, on what, how, and the files in which it survives."""
 
     module: nn.Module
-    forward: Forward
     images: ImageSet
     resolution: int
     recipe: Recipe
@@ -58,28 +68,24 @@ class Training:
     checkpoint: Path
     journal: Path
     workers: int = 0
-    losses: Losses | None = None  # instead of the one loss of `forward`: each is propagated back, then one step is made
+    losses: Losses | None = None  # each is propagated back, then one step is made; None: the one of module(images)
     companion: Companion | None = None
+    checkpoint_every_s: float = 60.0  # within an epoch; after an epoch there is one anyway
+    processes_may_change: bool = False  # between a checkpoint and what goes on from it
+    lr_option: str = "the learning rate"  # how the user sets it
 
     def run(self, evaluate: Callable[[], float] | None = None, on_epoch: OnEpoch = lambda epoch, record: None) -> None:
         """Trains to the end, from the checkpoint where there is one, and leaves the (averaged) weights in `module`.
 
-        `evaluate` gives the accuracy that the journal notes after the last epoch.
+        `evaluate` gives the accuracy that the journal notes after each epoch. Diverged, a UserError, where a loss or a
+        weight is not finite: the checkpoint then is of a step before that.
         """
-        self.compute.module(self.module)
-        self.optimizer = optimizer(self.recipe, self.module)
-        self.ema = Ema(self.module, self.recipe.ema_decay) if self.recipe.ema_decay else None
-        journal, start = Journal(self.journal), self._restore()
-        for epoch in range(start, self.recipe.epochs):
-            record: dict[str, Any] = {"epoch": epoch + 1, **self._epoch(epoch)}
-            if self.companion is not None:
-                record |= self.companion.record()
-            if evaluate is not None:
-                record["search_accuracy"] = self._averaged(evaluate)
-            if len(journal.records) <= epoch:  # else a crash came between the two files: the epoch is the same again
-                journal.append(record)
-            self._save(epoch + 1)
-            on_epoch(epoch + 1, record)
+        self._begin()
+        with synchronised():
+            try:
+                self._epochs(evaluate, on_epoch)
+            except Diverged:
+                raise self._diagnosis() from None
         if self.ema is not None:
             self.module.load_state_dict(self.ema.shadow)
         self.module.eval()
@@ -90,34 +96,95 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        return steps_per_epoch(self.images, self.recipe)
+        return self.recipe.steps_per_epoch(len(self.images.labels))
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
-        start_s, total_loss = time.perf_counter(), torch.zeros((), device=self.compute.device)
-        batches = train_batches(
-            self.images, self.resolution, self.recipe.flip, self.recipe.batch_size, self.seed, epoch, self.workers
-        )
-        self.module.train()
-        for number, (images, labels) in enumerate(batches):
-            total_loss += self._step(images, labels, epoch * self.steps_per_epoch + number)
-        loss = float(total_loss) / self.steps_per_epoch
-        if loss != loss:
+    def _begin(self) -> None:
+        if self.recipe.batch_size % ranks.size():
             raise UserError(
-                f"training diverged in epoch {epoch + 1} (the loss is not a number); lower the learning rate, "
-                f"now {self.recipe.lr}"
+                f"a batch of {self.recipe.batch_size} images cannot be shared equally by {ranks.size()} processes; "
+                "choose a --batch-size that can, or another --nproc-per-node"
             )
-        return {"loss": loss, "lr": self._lr(epoch * self.steps_per_epoch), "seconds": time.perf_counter() - start_s}
+        self.compute.module(self.module)
+        self.optimizer = optimizer(self.recipe, self.module)
+        self.ema = Ema(self.module, self.recipe.ema_decay) if self.recipe.ema_decay else None
+        self.epoch, self.step, self.seconds = 0, 0, 0.0  # epochs done; of the next one: steps done, what they took
+        self.total_loss = torch.zeros((), device=self.compute.device)  # of these steps
+        self.saved, self.saved_s = "", time.perf_counter()
+        if self.checkpoint.exists():
+            state = load_checkpoint(self.checkpoint)
+            check_processes(self.checkpoint, state, ranks.size(), self.processes_may_change)
+            self._load(state)
+            self.saved = self._place()
+        self._keep()
+
+    def _epochs(self, evaluate: Callable[[], float] | None, on_epoch: OnEpoch) -> None:
+        journal = Journal(self.journal, writes=ranks.is_first())
+        for epoch in range(self.epoch, self.recipe.epochs):
+            self._steps()
+            record: dict[str, Any] = {"epoch": epoch + 1, **self._record()}
+            if self.companion is not None:
+                record |= self.companion.record()
+            if evaluate is not None:
+                record["search_accuracy"] = self._averaged(evaluate)
+            if len(journal.records) <= epoch:  # else a crash came between the two files: the epoch is the same again
+                journal.append(record)
+            self.epoch, self.step, self.seconds, self.total_loss = epoch + 1, 0, 0.0, torch.zeros_like(self.total_loss)
+            self._keep()
+            self._save()
+            on_epoch(epoch + 1, record)
+
+    def _steps(self) -> None:
+        """Those that the epoch lacks. Every process looks after the same ones: all take part in what may follow."""
+        looked, looked_s, unseen = self.step, time.perf_counter(), 1
+        for images, labels in self._batches():
+            self.total_loss += self._step(images, labels)
+            self.step += 1
+            if self.step - looked < unseen and self.step < self.steps_per_epoch:
+                continue
+            self._check(self.step - looked)
+            now_s = time.perf_counter()
+            self.seconds += now_s - looked_s
+            self._keep()
+            if now_s - self.saved_s >= self.checkpoint_every_s:
+                self._save()
+            unseen = self._steps_unseen((now_s - looked_s) / (self.step - looked))
+            looked, looked_s = self.step, now_s
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        recipe = self.recipe
+        return train_batches(
+            *(self.images, self.resolution, recipe.flip, recipe.batch_size, self.seed, self.epoch),
+            *(self.workers, self.step),
+        )
+
+    def _steps_unseen(self, step_s: float) -> int:
+        """Until the next look: so few that a checkpoint is written in time, by the first process' clock."""
+        in_time = int(self.checkpoint_every_s / LOOKS / step_s)
+        return int(ranks.from_first(max(1, min(MOST_STEPS_UNSEEN, in_time))))
+
+    def _record(self) -> dict[str, float]:
+        loss, lr = float(self.total_loss) / self.steps_per_epoch, self._lr(self.epoch * self.steps_per_epoch)
+        return {"loss": loss, "lr": lr, "seconds": self.seconds}
 
     def _lr(self, step: int) -> float:
         return self.recipe.lr_at((step + 0.5) / (self.recipe.epochs * self.steps_per_epoch))
 
-    def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the whole batch, of which `images` are this process' part.
+
+        Gradients are averaged by hand: DistributedDataParallel would have to find anew in each step which parameters
+        its path has. All processes train the same path, so the same ones have a gradient in each of them.
+        """
+        step = self.epoch * self.steps_per_epoch + self.step
+        self.module.train()
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, step, STEP_STREAM]).generate_state(1)[0]))
         set_lr(self.optimizer.param_groups, self._lr(step))
         self.optimizer.zero_grad(set_to_none=True)  # None, not zero: idle operators must not move
         total = torch.zeros((), device=self.compute.device)
         for loss in self._losses(normalise(self.compute.images(images)), labels.to(self.compute.device), step):
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        ranks.average([total, *(p.grad for p in self.module.parameters() if p.grad is not None)])
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.module)
@@ -131,7 +198,7 @@ class Training:
             yield from self.losses(images, labels, self._loss, step)
             return
         with self.compute.precision():
-            logits = self.forward(images, step)
+            logits = self.module(images)
         yield self._loss(logits, labels)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -147,54 +214,107 @@ class Training:
         self.module.load_state_dict(own)
         return result
 
-    def _save(self, epochs: int) -> None:
-        state = {
-            "epochs": epochs,
+    def _check(self, steps: int) -> None:
+        """Diverged where something is wrong since the last look, `steps` ago."""
+        loss = float(self.total_loss - self.sound["total_loss"]) / steps
+        if not (loss < MOST_LOSS and self._is_finite()):
+            raise Diverged(f"training diverged; lower {self.lr_option}")
+
+    def _is_finite(self) -> bool:
+        state = self._state()
+        trained = [state[name] for name in ("module", "optimizer", "ema")]
+        return is_finite(trained) and is_finite(state["companion"], masked=True)
+
+    def _diagnosis(self) -> Diverged:
+        """Repeats the steps since the last sound state, with an eye on every layer."""
+        self._load(self.sound)
+        found = "it did not when its last steps were repeated"
+        for images, labels in self._batches():
+            with outputs_of(self.module) as outputs:
+                is_sound = self._repeat(images, labels)
+            if not is_sound:
+                found = outputs.told(self.module)
+                break
+            self.step += 1
+        lr = self._lr(self.epoch * self.steps_per_epoch + self.step)
+        again = f"lower {self.lr_option}, now {self.recipe.lr:g}, and run again"
+        return Diverged(
+            f"training diverged in step {self.step + 1} of epoch {self.epoch + 1}, at a learning rate of {lr:.3g}: "
+            f"{found}; {again}" + self._what_is_kept()
+        )
+
+    def _repeat(self, images: Tensor, labels: Tensor) -> bool:
+        """One step; whether all is well after it."""
+        try:
+            return float(self._step(images, labels)) < MOST_LOSS and self._is_finite()
+        except Diverged:
+            return False
+
+    def _what_is_kept(self) -> str:
+        if not self.saved:
+            return ""
+        return (
+            f": {self.checkpoint} is of {self.saved}, before that, and will be gone on from; delete it and "
+            f"{self.journal.name} to begin anew"
+        )
+
+    def _place(self) -> str:
+        if not self.step:
+            return f"the end of epoch {self.epoch}"
+        return f"step {self.step} of epoch {self.epoch + 1}"
+
+    def _state(self) -> State:
+        return {
+            "epochs": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "total_loss": self.total_loss,
+            "processes": ranks.size(),
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.shadow if self.ema else {},
             "ema_steps": self.ema.steps if self.ema else 0,
             "companion": self.companion.state_dict() if self.companion else {},
         }
-        buffer = io.BytesIO()  # torch itself would report a full disk as an error of its own kind
-        torch.save(state, buffer)
-        write_bytes(self.checkpoint, buffer.getvalue())
 
-    def _restore(self) -> int:
-        """Epochs already done."""
-        if not self.checkpoint.exists():
-            return 0
-        state = load_checkpoint(self.checkpoint)
+    def _load(self, state: State) -> None:
+        self.epoch, self.step, self.seconds = int(state["epochs"]), int(state["step"]), float(state["seconds"])
+        self.total_loss = state["total_loss"].to(self.compute.device)
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
-            self.ema.shadow, self.ema.steps = state["ema"], state["ema_steps"]
-            self.ema.shadow = {k: v.to(self.compute.device) for k, v in self.ema.shadow.items()}
+            self.ema.steps = int(state["ema_steps"])
+            self.ema.shadow = {k: v.to(self.compute.device) for k, v in state["ema"].items()}
         if self.companion is not None:
-            self.companion.load_state_dict(state.get("companion", {}))
-        return int(state["epochs"])
+            self.companion.load_state_dict(state["companion"])
 
+    def _keep(self) -> None:
+        """Remembers this state as sound: what a checkpoint gets, and where a diagnosis begins."""
+        self.sound = copy.deepcopy(self._state())
 
-def steps_per_epoch(images: ImageSet, recipe: Recipe) -> int:
-    """Whole batches only."""
-    return len(images.labels) // min(recipe.batch_size, len(images.labels))
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint, on the CPU; UserError where the file is damaged or not there."""
-    if not path.exists():
-        raise UserError(f"checkpoint {path} is not there; run the stage that trains it again")
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # noqa: BLE001 torch raises many kinds for a damaged file
-        raise UserError(f"checkpoint {path} is damaged ({type(error).__name__}); delete it and run again") from None
+    def _save(self) -> None:
+        self.saved, self.saved_s = self._place(), time.perf_counter()
+        if ranks.is_first():
+            save(self.checkpoint, self.sound)
 
 
 @torch.no_grad()
-def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
-    """Share of the images whose largest logit is the label's."""
+def num_right(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> int:
+    """How many images have their largest logit at their label."""
     right = torch.zeros((), dtype=torch.int64, device=compute.device)
     for batch, labels in eval_batches(images, resolution, EVAL_BATCH, compute):
         with compute.precision():
             right += (forward(batch).argmax(1) == labels).sum()
-    return int(right) / len(images.labels)
+    return int(right)
+
+
+def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
+    """Share of the images whose largest logit is the label's."""
+    return num_right(forward, images, resolution, compute) / len(images.labels)
+
+
+def shared_accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
+    """The same, where each process looks at its part of the images."""
+    part = slice(ranks.rank(), None, ranks.size())
+    own = ImageSet(images.images[part], images.labels[part])
+    return ranks.total(num_right(forward, own, resolution, compute)) / len(images.labels)

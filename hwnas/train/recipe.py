@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from hwnas.errors import UserError
+
 Optimizer = Literal["sgd", "adamw"]
 
 
@@ -25,6 +27,15 @@ class Recipe:
     warmup_share: float = 0.1  # of all steps, linear from 0
     ema_decay: float = 0.998  # 0: none
     flip: bool = True
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Whole batches only: a last one of a single image would break batch norm."""
+        if images < self.batch_size:
+            raise UserError(
+                f"{images} images to train on are fewer than a batch of {self.batch_size}; lower --batch-size to "
+                f"{images} or less, or add images"
+            )
+        return images // self.batch_size
 
     def lr_at(self, progress: float) -> float:
         """Learning rate after the share `progress` of all steps: linear warm-up, then half a cosine to 0."""

@@ -23,7 +23,7 @@ def images_of(count=96, seed=0):
     return ImageSet(images, labels.astype(np.int64))
 
 
-def training_of(folder, epochs=4, **recipe):
+def training_of(folder, epochs=4, options=None, **recipe):
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         torch.nn.Conv2d(3, 6, 3, 2, 1),
@@ -34,7 +34,7 @@ def training_of(folder, epochs=4, **recipe):
     )
     recipe = Recipe(epochs=epochs, batch_size=16, flip=False, **recipe)
     return Training(
-        net, lambda x, step: net(x), images_of(), RESOLUTION, recipe, CPU, 3, folder / "w.pt", folder / "w.jsonl"
+        net, images_of(), RESOLUTION, recipe, CPU, 3, folder / "w.pt", folder / "w.jsonl", **(options or {})
     )
 
 
@@ -73,7 +73,7 @@ def test_a_crash_between_journal_and_checkpoint_does_not_show(tmp_path):
     whole, part = training_of(tmp_path / "whole"), training_of(tmp_path / "part")
     whole.run()
     save = part._save
-    part._save = lambda epochs: save(epochs) if epochs < 3 else (_ for _ in ()).throw(KeyboardInterrupt)
+    part._save = lambda: save() if part.epoch < 3 else (_ for _ in ()).throw(KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         part.run()
     assert len(Journal(tmp_path / "part" / "w.jsonl").records) == 3
@@ -108,17 +108,12 @@ def test_modules_that_did_not_run_do_not_move(tmp_path):
     net = torch.nn.ModuleList([idle, busy])
     before = [p.clone() for p in idle.parameters()]
     recipe = Recipe(epochs=2, batch_size=16, ema_decay=0.0, weight_decay=0.1, flip=False)
-    training = Training(
-        net,
-        lambda x, step: busy(x.flatten(1)),
-        images_of(),
-        RESOLUTION,
-        recipe,
-        CPU,
-        0,
-        tmp_path / "w.pt",
-        tmp_path / "j",
-    )
+
+    def losses_of(images, labels, loss, step):
+        yield loss(busy(images.flatten(1)), labels)
+
+    files = tmp_path / "w.pt", tmp_path / "j"
+    training = Training(net, images_of(), RESOLUTION, recipe, CPU, 0, *files, losses=losses_of)
     training.run()
     for old, new in zip(before, idle.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
