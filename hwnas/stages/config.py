@@ -10,6 +10,7 @@ from hwnas.search.methods import METHODS
 from hwnas.storage import read_json
 
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
+PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
 
 # The first file that follows from an option. Until it is there, nothing has come of the option and it may change.
 SETTLED_BY = {
@@ -22,6 +23,7 @@ SETTLED_BY = {
     **dict.fromkeys(("method", "supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
     **dict.fromkeys(("train_epochs", "lr"), "train"),
+    "precision": "compute.json",
     "attempts": None,  # how far to go on is asked anew each time
 }
 
@@ -56,6 +58,7 @@ class RunConfig:
     optimizer: str = "sgd"
     lr: float | None = None
     batch_size: int = 32
+    precision: str = "auto"
     attempts: int = 3
 
     def check(self) -> None:
@@ -81,6 +84,8 @@ class RunConfig:
             raise UserError(f"--method is {self.method!r}; allowed are {', '.join(METHODS)}: see `hwnas methods`")
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
         if self.budget_ms is not None and self.budget_of_median is not None:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
 

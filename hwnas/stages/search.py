@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import get_args
 
 import torch
 
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
-from hwnas.nn import Compute, Supernet, fastest
+from hwnas.nn import Compute, Precision, Supernet, fastest, keep_freed_memory
 from hwnas.objective import Metrics, accuracy_and_latency, hard_limits, pareto_front
 from hwnas.search import (
     METHODS,
@@ -76,9 +77,11 @@ def _parents(run: Run) -> int:
 
 def load_compute(run: Run, space: Space) -> Compute:
     """The settings measured as fastest on the first call; the same ever after, so that a run can be repeated."""
+    keep_freed_memory()
     file = run.file("compute.json")
     if not file.exists():
-        compute, timings_ms = fastest(space, run.config.batch_size)
+        precision: Precision = next(known for known in get_args(Precision) if known == run.config.precision)
+        compute, timings_ms = fastest(space, run.config.batch_size, precision)
         run.write("compute.json", {**asdict(compute), "timings_ms": timings_ms})
     record = {k: v for k, v in read_json(file).items() if k != "timings_ms"}
     compute = Compute(**record)
