@@ -1,7 +1,7 @@
 """search: trains the super-network by a method, then its candidates and as many random ones within the limits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import get_args
 
@@ -22,6 +22,7 @@ from hwnas.search import (
     ReplayError,
     Strategy,
     Trial,
+    one_by_one,
     search,
 )
 from hwnas.spaces import Arch, Space, macs, params
@@ -42,6 +43,7 @@ from hwnas.supernet import (
 from hwnas.train import Training
 
 Probabilities = list[list[float]]  # of each decision's choices
+Accuracies = Callable[[Sequence[Arch]], Iterable[float]]  # in the same order, each as soon as it is there
 RECALIBRATION_BATCH = 128
 EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
@@ -54,7 +56,7 @@ def run_stage(run: Run) -> None:
     check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
     compute = load_compute(run, space)
     accuracy, probabilities = trained_supernet(run, space, splits, compute)
-    evaluate = _evaluator(run, budget, accuracy)
+    evaluate = _evaluator(run, budget, one_by_one(accuracy))
     for name, strategy in _strategies(run, budget, probabilities).items():
         _search(name, strategy, budget, evaluate, trials, run.config.population * run.config.generations)
     write_front(run, trials)
@@ -138,16 +140,17 @@ def _training(run: Run, space: Space, splits: Splits, compute: Compute) -> tuple
     )
 
 
-def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> Evaluator:
-    """Architecture -> the metrics of a trial."""
+def _evaluator(run: Run, budget: Budget, accuracies: Accuracies) -> Evaluator:
+    """Architectures -> the metrics of their trials."""
     space = budget.space
     predictor, footprints = load_predictor(run, space), load_footprints(run, space)
 
-    def evaluate(arch: Arch) -> dict[str, float]:
-        ops = space.ops(arch)
-        sizes_mb = {metric: float(footprint.mb([arch])[0]) for metric, footprint in footprints.items()}
-        cost = {"latency_ms": predictor.arch_ms(arch), **budget.metrics(arch), **sizes_mb}
-        return {"accuracy": accuracy(arch), **cost, "macs": macs(ops), "params": params(ops)}
+    def evaluate(archs: Sequence[Arch]) -> Iterator[Metrics]:
+        sizes_mb = {metric: footprint.mb(archs) for metric, footprint in footprints.items()}
+        costs = {"latency_ms": predictor.latency_ms(archs), **budget.metrics_of(archs), **sizes_mb}
+        for number, (arch, accuracy) in enumerate(zip(archs, accuracies(archs), strict=True)):
+            ops, cost = space.ops(arch), {metric: float(values[number]) for metric, values in costs.items()}
+            yield {"accuracy": accuracy, **cost, "macs": macs(ops), "params": params(ops)}
 
     return evaluate
 
@@ -155,19 +158,17 @@ def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> E
 def _search(name: str, strategy: Strategy, budget: Budget, evaluate: Evaluator, journal: Journal, count: int) -> None:
     done = [trial_of(r) for r in journal.records if r["strategy"] == name]
     known = {tuple(r["arch"]): trial_of(r).metrics for r in journal.records}  # of both strategies
-
-    def evaluate_once(arch: Arch) -> Metrics:
-        return known[arch] if arch in known else evaluate(arch)
+    accuracies = [trial.metrics["accuracy"] for trial in done]
 
     with progress(f"{name} search") as report:
 
         def on_trial(trial: Trial) -> None:
             journal.append({"strategy": name, "arch": list(trial.arch), **trial.metrics})
-            mine = [r for r in journal.records if r["strategy"] == name]
-            report(len(mine), count, f"best {max(r['accuracy'] for r in mine):.4f}")
+            accuracies.append(trial.metrics["accuracy"])
+            report(len(accuracies), count, f"best {max(accuracies):.4f}")
 
         try:
-            search(strategy, evaluate_once, hard_limits(budget.by_metric), count, done, on_trial)
+            search(strategy, evaluate, hard_limits(budget.by_metric), count, done, on_trial, known)
         except ReplayError as error:
             raise UserError(_other_search(journal, str(error))) from None
 
