@@ -109,7 +109,7 @@ class FromProbabilities:
 
 
 def _cheapest(archs: Archs, excesses: Floats, prices: Floats, arch: Arch, excess: float) -> tuple[Arch, float, bool]:
-    """(The row of the lowest price, its excess, True); where no price is finite `arch` and `excess` again, and False."""
+    """(The row of the lowest price, its excess, True); `arch` and `excess` again and False where no price is finite."""
     best = int(prices.argmin())
     if not np.isfinite(prices[best]):
         return arch, excess, False

@@ -186,11 +186,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} is damaged ({type(error).__name__}); delete it and run again") from None
 
 
-@torch.no_grad()
 def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
     """Share of the images whose largest logit is the label's."""
-    right = torch.zeros((), dtype=torch.int64, device=compute.device)
-    for batch, labels in eval_batches(images, resolution, EVAL_BATCH, compute):
+    return accuracy_on(forward, eval_batches(images, resolution, EVAL_BATCH, compute), compute)
+
+
+@torch.no_grad()
+def accuracy_on(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
+) -> float:
+    """The same on (images, labels) that are on the device."""
+    right, count = torch.zeros((), dtype=torch.int64, device=compute.device), 0
+    for batch, labels in batches:
         with compute.precision():
             right += (forward(batch).argmax(1) == labels).sum()
-    return int(right) / len(images.labels)
+        count += len(labels)
+    return int(right) / count
