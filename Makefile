@@ -22,7 +22,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 # Those of minutes; the others measure whole tables and networks, and say how to be called.
-BENCHMARKS ?= predict_latency supernet_step search_step build_blocks interpolation
+BENCHMARKS ?= predict_latency search_speed build_blocks interpolation
 
 bench: $(VENV)/.installed
 	for benchmark in $(BENCHMARKS); do $(BIN)/python benchmarks/$$benchmark.py || exit 1; done

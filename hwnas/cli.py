@@ -72,6 +72,7 @@ def _stage_options(
     optimizer: Annotated[str | None, typer.Option(help="sgd or adamw.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, per 128 images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of training: auto, fp32 or bf16; auto is safe.")] = None,
     attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
     checkpoint_every_s: Annotated[float | None, typer.Option(help="Seconds of training that a crash may cost.")] = None,
     processes_may_change: Annotated[bool | None, typer.Option(help="Go on with more or fewer processes.")] = None,

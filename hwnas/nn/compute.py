@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from hwnas.nn.network import Supernet
 from hwnas.spaces.space import Space
 
+Precision = Literal["auto", "fp32", "bf16"]
 TIMED_STEPS = 3
 CLEARLY = 0.9  # of the usual settings' time: what counts as faster
 
@@ -45,14 +47,15 @@ class Compute:
             torch.cuda.synchronize()
 
 
-def candidates() -> list[Compute]:
+def candidates(precision: Precision = "auto") -> list[Compute]:
     """What may be fastest here, the usual winner first.
 
-    bf16 only on a GPU: on a CPU its gradients are too coarse to rank networks by.
+    auto: bf16 only on a GPU. On a CPU its gradients are coarser by more than it is faster (docs/speed.md).
     """
-    if torch.cuda.is_available():
-        return [Compute("cuda", layout, autocast) for layout in (True, False) for autocast in (True, False)]
-    return [Compute("cpu", layout) for layout in (True, False)]
+    on_gpu = torch.cuda.is_available()
+    autocasts = {"fp32": (False,), "bf16": (True,), "auto": (True, False) if on_gpu else (False,)}[precision]
+    device = "cuda" if on_gpu else "cpu"
+    return [Compute(device, layout, autocast) for layout in (True, False) for autocast in autocasts]
 
 
 def name(compute: Compute) -> str:
@@ -100,14 +103,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def fastest(space: Space, batch_size: int) -> tuple[Compute, dict[str, float]]:
+def fastest(space: Space, batch_size: int, precision: Precision = "auto") -> tuple[Compute, dict[str, float]]:
     """The fastest settings for training this space here, and what each candidate took in milliseconds a step.
 
     The first candidate, which is usually the best, stays unless another one is clearly faster: a tie decided by noise
     would make two runs of one seed differ.
     """
     with one_thread():
-        found = {compute: step_ms(space, compute, batch_size) for compute in candidates()}
+        found = {compute: step_ms(space, compute, batch_size) for compute in candidates(precision)}
     usual, best = next(iter(found)), min(found, key=lambda c: found[c])
     chosen = best if found[best] < CLEARLY * found[usual] else usual
     return chosen, {name(c): ms for c, ms in found.items()}

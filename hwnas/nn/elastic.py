@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from hwnas.nn.depthwise import conv2d
 from hwnas.nn.ops import ACTIVATIONS, BlockModule, ConvBatchNorm, Excitation, excited
 from hwnas.spaces.layers import Block, Conv, Layer, SqueezeExcite
 
@@ -48,7 +49,7 @@ class ElasticConv(nn.Module):
         return _centre(weight, layer.kernel)
 
     def forward(self, x: Tensor, layer: Conv) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
-        y = nn.functional.conv2d(x, self.sliced(layer), None, layer.stride, layer.kernel // 2, groups=layer.groups)
+        y = conv2d(x, self.sliced(layer), layer.stride, layer.groups)
         return ACTIVATIONS[layer.activation](self._normalised(y))
 
     def _normalised(self, y: Tensor) -> Tensor:

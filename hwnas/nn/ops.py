@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from hwnas.nn.depthwise import conv2d
 from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Layer, Linear, SqueezeExcite
 
 CLASSIFIER_DROPOUT = 0.2  # before the last linear layer while training, as in MobileNetV2 and MobileNetV3
@@ -34,11 +35,12 @@ class ConvBatchNorm(nn.Module):
             bias=False,
         )
         self.bn = nn.BatchNorm2d(layer.out_channels)
-        self.activation = layer.activation
+        self.activation, self.stride = layer.activation, layer.stride
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
-        return ACTIVATIONS[self.activation](self.bn(self.conv(x)))
+        y = conv2d(x, self.conv.weight, self.stride, self.conv.groups) if self.training else self.conv(x)
+        return ACTIVATIONS[self.activation](self.bn(y))
 
 
 class MeanOverImage(nn.Module):

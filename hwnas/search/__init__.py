@@ -6,14 +6,16 @@ from hwnas.search.constraint import Budget, Limit
 from hwnas.search.evolution import Evolution, EvolutionConfig
 from hwnas.search.from_probabilities import FromProbabilities
 from hwnas.search.methods import METHODS, Method, Paths, Probabilities, Shrinking
+from hwnas.search.populations import one_by_one
 from hwnas.search.random_search import RandomSearch
-from hwnas.search.strategy import Evaluator, ReplayError, Strategy, Trial, search
+from hwnas.search.strategy import BatchStrategy, Evaluator, ReplayError, Strategy, Trial, search
 
 STRATEGIES: dict[str, Callable[[Budget, int], Strategy]] = {"evolution": Evolution, "random": RandomSearch}
 
 __all__ = [
     "METHODS",
     "STRATEGIES",
+    "BatchStrategy",
     "Budget",
     "Evaluator",
     "Evolution",
@@ -28,5 +30,6 @@ __all__ = [
     "Shrinking",
     "Strategy",
     "Trial",
+    "one_by_one",
     "search",
 ]

@@ -1,22 +1,27 @@
 """Architectures that keep hard limits of latency, size or memory: drawn, repaired, never searched for without end."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from hwnas.errors import UserError
+from hwnas.search.populations import Archs, Floats, as_archs, as_array, drawn, mutated
 from hwnas.spaces.space import Arch, Space
 
-TRIES = 200  # draws before a candidate is repaired instead
+ROUNDS = 20  # of draws before candidates are repaired instead
+DRAWS = 256  # architectures of a round, at least: so many cost hardly more than one
 REPAIRS = 2000  # single changes before a repair gives up
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A metric, what an architecture has of it, and the most that is allowed."""
+    """A metric, what architectures have of it, and the most that is allowed."""
 
     metric: str  # "latency_upper_ms"
-    of: Callable[[Arch], float]
+    of: Callable[[Archs], Floats]  # (n, decisions) -> (n,)
     most: float
 
 
@@ -32,36 +37,64 @@ class Budget:
         """The most that is allowed of each metric."""
         return {limit.metric: limit.most for limit in self.limits}
 
-    def metrics(self, arch: Arch) -> dict[str, float]:
-        """What the limits are about."""
-        return {limit.metric: limit.of(arch) for limit in self.limits}
+    def metrics_of(self, archs: ArrayLike | Sequence[Arch]) -> dict[str, Floats]:
+        """What the limits are about: (n, decisions) -> (n,) each."""
+        rows = as_array(archs)
+        return {limit.metric: np.asarray(limit.of(rows)) for limit in self.limits}
 
-    def excess(self, arch: Arch) -> float:
-        """How far the worst limit is exceeded, in limits; 0 or less where all are kept."""
-        return max(limit.of(arch) / limit.most - 1 for limit in self.limits)
+    def metrics(self, arch: Arch) -> dict[str, float]:
+        """The same of one architecture."""
+        return {metric: float(values[0]) for metric, values in self.metrics_of(arch).items()}
+
+    def excess(self, archs: ArrayLike | Sequence[Arch]) -> Floats:
+        """How far the worst limit is exceeded, in limits; 0 or less where all are kept. (n, decisions) -> (n,)"""
+        found = self.metrics_of(archs)
+        worst: Floats = np.max([found[limit.metric] / limit.most - 1 for limit in self.limits], axis=0)
+        return worst
 
     def holds(self, arch: Arch) -> bool:
         """Whether every limit is kept, as predicted."""
-        return self.excess(arch) <= 0
+        return bool(self.excess(arch)[0] <= 0)
+
+    def within(self, archs: Archs) -> Archs:
+        """The rows that keep every limit."""
+        return archs[self.excess(archs) <= 0]
+
+    def samples(self, count: int, rng: np.random.Generator) -> Archs:
+        """Random architectures within the limits: uniform where enough of the space is, else repaired draws.
+
+        -> (count, decisions), the same row more than once possible.
+        """
+        found = np.empty((0, len(self.space.decisions)), dtype=np.uint8)
+        for _ in range(ROUNDS):
+            if len(found) == count:
+                return found
+            kept = self.within(drawn(self.space, max(count, DRAWS), rng))
+            found = np.concatenate([found, kept])[:count]
+        return np.concatenate([found, self._repaired(drawn(self.space, count - len(found), rng), rng)])
 
     def sample(self, rng: random.Random) -> Arch:
-        """A random architecture within the limits: uniform where enough of the space is, else a repaired draw."""
-        for _ in range(TRIES):
-            arch = self.space.sample(rng)
-            if self.holds(arch):
-                return arch
-        return self.repair(self.space.sample(rng), rng)
+        """One such architecture."""
+        return as_archs(self.samples(1, np.random.default_rng(rng.getrandbits(64))))[0]
 
-    def repair(self, arch: Arch, rng: random.Random) -> Arch:
+    def repair(self, arch: Arch, rng: np.random.Generator) -> Arch:
         """`arch` with single random changes, none raising the worst excess, until it keeps the limits."""
-        excess = self.excess(arch)
+        return as_archs(self._repaired(as_array(arch), rng))[0]
+
+    def _repaired(self, archs: Archs, rng: np.random.Generator) -> Archs:
+        """All rows at once; one that is not mended becomes like one that is. UserError where none is."""
+        excess = self.excess(archs)
         for _ in range(REPAIRS):
-            if excess <= 0:
-                return arch
-            changed = self.space.mutate(arch, rng, probability=0.0)
+            (broken,) = np.nonzero(excess > 0)
+            if not len(broken):
+                return archs
+            changed = mutated(self.space, archs[broken], 0.0, rng)
             changed_excess = self.excess(changed)
-            if changed_excess <= excess:  # equal too: of two slots at the peak of the memory one change lowers none
-                arch, excess = changed, changed_excess
+            better = changed_excess <= excess[broken]  # equal too: of two slots at the peak of memory one lowers none
+            archs[broken[better]], excess[broken[better]] = changed[better], changed_excess[better]
+        (mended,) = np.nonzero(excess <= 0)
+        if len(mended):
+            return np.where((excess <= 0)[:, None], archs, archs[rng.choice(mended, len(archs))])
         allowed = " and ".join(f"{limit.metric} of {limit.most:.4g}" for limit in self.limits)
         raise UserError(
             f"no network of {self.space.name} within {allowed} was found; "

@@ -11,6 +11,7 @@ from hwnas.search.methods import METHODS
 from hwnas.storage import read_json
 
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
+PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
 
 # The first file that follows from an option. Until it is there, nothing has come of the option and it may change.
 SETTLED_BY = {
@@ -25,6 +26,7 @@ SETTLED_BY = {
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
     "train_epochs": "train",
     "lr": "train.json",
+    "precision": "compute.json",
     **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change")),  # how to go on is asked each time
 }
 
@@ -60,6 +62,7 @@ class RunConfig:
     optimizer: str = "sgd"
     lr: float | None = None
     batch_size: int = 32
+    precision: str = "auto"
     attempts: int = 3
     checkpoint_every_s: float = 60.0
     processes_may_change: bool = False
@@ -100,6 +103,8 @@ class RunConfig:
             )
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
         if self.budget_ms is not None and self.budget_of_median is not None:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
 

@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.latency.predictors import archs_array
 from hwnas.search import Budget
-from hwnas.spaces import Space, extremes
+from hwnas.spaces import Space
 from hwnas.stages.limits import Archs, Bound, Floats, bounds
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
@@ -25,8 +26,8 @@ def run_stage(run: Run) -> None:
     rng = random.Random(f"feasible/{run.config.seed}")
     archs = archs_array([space.sample(rng) for _ in range(SAMPLES)])
     median_ms = float(np.median(predictor.latency_ms(archs)))
-    smallest_ms = lowest(space, predictor.latency_ms)
-    largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs))
+    smallest_ms = lowest(space, predictor.latency_ms, archs)
+    largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs), archs)
     limited = bounds(run, predictor, _budget_ms(run, median_ms))
     share = float(np.all([bound.upper(archs) <= bound.most for bound in limited], axis=0).mean())
     say(
@@ -35,7 +36,7 @@ def run_stage(run: Run) -> None:
         f"{run.config.confidence:g}"
     )
     for bound in limited:
-        _check(run, space, bound)
+        _check(run, space, bound, archs)
     if not share:
         _check_together(space, limited, rng)
     run.write(
@@ -68,9 +69,9 @@ def _told(limited: list[Bound]) -> str:
     return " and ".join(f"{bound.what} of {bound.most:.4g} {bound.unit}" for bound in limited)
 
 
-def _check(run: Run, space: Space, bound: Bound) -> None:
-    """UserError where no network keeps this limit."""
-    smallest = lowest(space, bound.upper)
+def _check(run: Run, space: Space, bound: Bound, archs: NDArray[np.uint8]) -> None:
+    """UserError where no network keeps this limit, `archs` among them."""
+    smallest = lowest(space, bound.upper, archs)
     if bound.most < smallest:
         raise UserError(
             f"a {bound.what} of {bound.most:.4g} {bound.unit} is below the smallest network's {smallest:.4g} "
@@ -79,19 +80,20 @@ def _check(run: Run, space: Space, bound: Bound) -> None:
         )
 
 
-def lowest(space: Space, cost: Callable[[Archs], Floats]) -> float:
+def lowest(space: Space, cost: Callable[[Archs], Floats], archs: NDArray[np.uint8]) -> float:
     """The lowest cost of any network: exact for sums over slots with a decision each, a good one for others.
 
-    Every decision in turn takes its cheapest choice, until none changes.
+    From the cheapest of `archs` (n, decisions) every decision in turn takes its cheapest choice, until none changes.
     """
-    arch = extremes(space)[0]
-    found = float(cost([arch])[0])
+    costs = cost(archs)
+    arch, found = archs[costs.argmin()], float(costs.min())
     for _ in range(SWEEPS):
         before = found
         for d, decision in enumerate(space.decisions):
-            choices = [(*arch[:d], choice, *arch[d + 1 :]) for choice in range(len(decision.choices))]
-            costs = cost(choices)
-            arch, found = choices[int(costs.argmin())], float(costs.min())
+            changed = np.repeat(arch[None], len(decision.choices), axis=0)
+            changed[:, d] = range(len(decision.choices))
+            costs = cost(changed)
+            arch, found = changed[costs.argmin()], float(costs.min())
         if found >= before:
             break
     return found

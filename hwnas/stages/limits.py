@@ -35,8 +35,8 @@ class Bound:
         return self.metric.rpartition("_")[2].replace("mb", "MB")
 
     def limit(self) -> Limit:
-        """For single architectures."""
-        return Limit(self.metric, lambda arch: float(self.upper([arch])[0]), self.most)
+        """As a search is held to it."""
+        return Limit(self.metric, self.upper, self.most)
 
 
 def bounds(run: Run, predictor: Fitted, budget_ms: float) -> list[Bound]:

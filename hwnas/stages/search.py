@@ -1,16 +1,17 @@
 """search: trains the super-network by a method, then its candidates and as many random ones within the limits."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import get_args
 
 import torch
 
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
-from hwnas.nn import Compute, Supernet, fastest
+from hwnas.nn import Compute, Precision, Supernet, fastest, keep_freed_memory
 from hwnas.objective import HARD, REWARDS, Metrics, Objective, accuracy_and_latency, pareto_front
-from hwnas.ranks import first_alone, shared_out
+from hwnas.ranks import first_alone, shared_out, size
 from hwnas.search import (
     METHODS,
     Budget,
@@ -45,6 +46,7 @@ from hwnas.supernet import (
 )
 from hwnas.train import Training
 
+Accuracies = Callable[[Sequence[Arch]], Iterable[float]]  # in the same order, each as soon as it is there
 RECALIBRATION_BATCH = 128
 EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
@@ -58,7 +60,7 @@ def run_stage(run: Run) -> None:
         check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
         compute = load_compute(run, space)
     accuracy, chosen = trained_supernet(run, budget, splits, compute)
-    evaluate, objective = _evaluator(run, budget, accuracy), _objective(run, budget)
+    evaluate, objective = _evaluator(run, budget, shared(accuracy)), _objective(run, budget)
     for name, strategy in _strategies(run, budget, chosen).items():
         _search(name, strategy, objective, evaluate, trials, run.config.population * run.config.generations)
     write_front(run, trials)
@@ -86,9 +88,11 @@ def _parents(run: Run) -> int:
 
 def load_compute(run: Run, space: Space) -> Compute:
     """The settings measured as fastest on the first call; the same ever after, so that a run can be repeated."""
+    keep_freed_memory()
     file = run.file("compute.json")
     if not file.exists():
-        compute, timings_ms = fastest(space, run.config.batch_size)
+        precision: Precision = next(known for known in get_args(Precision) if known == run.config.precision)
+        compute, timings_ms = fastest(space, run.config.batch_size, precision)
         run.write("compute.json", {**asdict(compute), "timings_ms": timings_ms})
     record = {k: v for k, v in read_json(file).items() if k != "timings_ms"}
     compute = Compute(**record)
@@ -119,12 +123,17 @@ def trained_supernet(
         splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
     )
     accuracy = PathAccuracy(training.module, batches, splits.search, resolution, compute)
-    return lambda arch: accuracies([arch], accuracy)[0], chosen
+    return accuracy, chosen
 
 
-def accuracies(archs: Sequence[Arch], accuracy: Callable[[Arch], float]) -> list[float]:
-    """Of each architecture; they are shared out among the processes."""
-    return shared_out(lambda own: [accuracy(arch) for arch in own], archs)
+def shared(accuracy: Callable[[Arch], float]) -> Accuracies:
+    """Of many architectures, as many at a time as there are processes: one for each."""
+
+    def accuracies(archs: Sequence[Arch]) -> Iterator[float]:
+        for start in range(0, len(archs), size()):
+            yield from shared_out(lambda own: [accuracy(arch) for arch in own], archs[start : start + size()])
+
+    return accuracies
 
 
 def _told(record: Record) -> str:
@@ -164,16 +173,17 @@ def _reward(run: Run, budget: Budget) -> Reward | None:
     return lambda accuracy, arch: objective({"accuracy": accuracy, **budget.metrics(arch)})[0]
 
 
-def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> Evaluator:
-    """Architecture -> the metrics of a trial."""
+def _evaluator(run: Run, budget: Budget, accuracies: Accuracies) -> Evaluator:
+    """Architectures -> the metrics of their trials."""
     space = budget.space
     predictor, footprints = load_predictor(run, space), load_footprints(run, space)
 
-    def evaluate(arch: Arch) -> dict[str, float]:
-        ops = space.ops(arch)
-        sizes_mb = {metric: float(footprint.mb([arch])[0]) for metric, footprint in footprints.items()}
-        cost = {"latency_ms": predictor.arch_ms(arch), **budget.metrics(arch), **sizes_mb}
-        return {"accuracy": accuracy(arch), **cost, "macs": macs(ops), "params": params(ops)}
+    def evaluate(archs: Sequence[Arch]) -> Iterator[Metrics]:
+        sizes_mb = {metric: footprint.mb(archs) for metric, footprint in footprints.items()}
+        costs = {"latency_ms": predictor.latency_ms(archs), **budget.metrics_of(archs), **sizes_mb}
+        for number, (arch, accuracy) in enumerate(zip(archs, accuracies(archs), strict=True)):
+            ops, cost = space.ops(arch), {metric: float(values[number]) for metric, values in costs.items()}
+            yield {"accuracy": accuracy, **cost, "macs": macs(ops), "params": params(ops)}
 
     return evaluate
 
@@ -183,19 +193,17 @@ def _search(
 ) -> None:
     done = [trial_of(r) for r in journal.records if r["strategy"] == name]
     known = {tuple(r["arch"]): trial_of(r).metrics for r in journal.records}  # of both strategies
-
-    def evaluate_once(arch: Arch) -> Metrics:
-        return known[arch] if arch in known else evaluate(arch)
+    accuracies = [trial.metrics["accuracy"] for trial in done]
 
     with progress(f"{name} search") as report:
 
         def on_trial(trial: Trial) -> None:
             journal.append({"strategy": name, "arch": list(trial.arch), **trial.metrics})
-            mine = [r for r in journal.records if r["strategy"] == name]
-            report(len(mine), count, f"best {max(r['accuracy'] for r in mine):.4f}")
+            accuracies.append(trial.metrics["accuracy"])
+            report(len(accuracies), count, f"best {max(accuracies):.4f}")
 
         try:
-            search(strategy, evaluate_once, objective, count, done, on_trial)
+            search(strategy, evaluate, objective, count, done, on_trial, known)
         except ReplayError as error:
             raise UserError(_other_search(journal, str(error))) from None
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute, Supernet
 from hwnas.spaces.space import Arch
-from hwnas.train import accuracy, eval_batches
+from hwnas.train import EVAL_BATCH, StoredBatches, accuracy_on, eval_batches
 
 
 def calibration_batches(
@@ -37,12 +37,14 @@ def recalibrate(net: Supernet, arch: Arch, batches: Sequence[Tensor], compute: C
         norm.reset_running_stats()
         norm.momentum = None  # cumulative mean instead of a moving one
     net.train()
-    with compute.precision():
-        for batch in batches:
-            net(batch, arch)
-    net.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        with compute.precision():
+            for batch in batches:
+                net(batch, arch)
+    finally:
+        net.eval()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class PathAccuracy:
@@ -56,9 +58,9 @@ class PathAccuracy:
         resolution: int,
         compute: Compute,
     ) -> None:
-        self.net, self.batches, self.images = net, batches, search_images
-        self.resolution, self.compute = resolution, compute
+        self.net, self.batches, self.compute = net, batches, compute
+        self.images = StoredBatches(search_images, resolution, EVAL_BATCH, compute)
 
     def __call__(self, arch: Arch) -> float:
         recalibrate(self.net, arch, self.batches, self.compute)
-        return accuracy(lambda x: self.net(x, arch), self.images, self.resolution, self.compute)
+        return accuracy_on(lambda x: self.net(x, arch), self.images, self.compute)

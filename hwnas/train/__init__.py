@@ -1,12 +1,13 @@
 """Trains weights: one recipe and one loop for super-networks, winners and baselines."""
 
-from hwnas.train.batches import MEAN, STD, eval_batches, eval_images, normalise, stored_size
+from hwnas.train.batches import MEAN, STD, StoredBatches, eval_batches, eval_images, normalise, stored_size
 from hwnas.train.checkpoint import load_checkpoint
 from hwnas.train.divergence import Diverged
-from hwnas.train.loop import Companion, Loss, Losses, Training, accuracy, shared_accuracy
+from hwnas.train.loop import EVAL_BATCH, Companion, Loss, Losses, Training, accuracy, accuracy_on, shared_accuracy
 from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
+    "EVAL_BATCH",
     "MEAN",
     "STD",
     "Companion",
@@ -15,8 +16,10 @@ __all__ = [
     "Losses",
     "Optimizer",
     "Recipe",
+    "StoredBatches",
     "Training",
     "accuracy",
+    "accuracy_on",
     "eval_batches",
     "eval_images",
     "load_checkpoint",

@@ -14,6 +14,7 @@ from hwnas.ranks import rank, size
 
 MEAN, STD = 0.5, 0.5  # of values in 0..1: pixels come in as -1..1
 PHOTO_RESOLUTION = 64  # from here on crops are resized, below they are shifted
+STORED_BYTES = 2**30  # of images that are kept on the device
 STORED_SHARE = 8 / 7  # stored side over network input for photos: 256 over 224
 
 
@@ -95,11 +96,36 @@ def eval_images(images: ImageSet, resolution: int, start: int, stop: int) -> Ten
     return torch.from_numpy(np.array(crop))  # a copy: the map is read-only
 
 
+class StoredBatches:
+    """The batches of `eval_batches` again and again: decoded once and kept on the device, as bytes.
+
+    Where they would take more than `most_bytes`, they are read from the stored images each time.
+    """
+
+    def __init__(
+        self, images: ImageSet, resolution: int, batch_size: int, compute: Compute, most_bytes: int = STORED_BYTES
+    ) -> None:
+        self.images, self.resolution, self.batch_size, self.compute = images, resolution, batch_size, compute
+        self.stored: list[tuple[Tensor, Tensor]] | None = None
+        if 3 * resolution**2 * len(images.labels) <= most_bytes:
+            self.stored = list(_bytes_batches(images, resolution, batch_size, compute))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # (normalised images, labels)
+        batches = self.stored or _bytes_batches(self.images, self.resolution, self.batch_size, self.compute)
+        return ((normalise(images), labels) for images, labels in batches)
+
+
 def eval_batches(
     images: ImageSet, resolution: int, batch_size: int, compute: Compute
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(normalised images, labels) on the device, in stored order."""
+    return iter(StoredBatches(images, resolution, batch_size, compute, most_bytes=0))
+
+
+def _bytes_batches(
+    images: ImageSet, resolution: int, batch_size: int, compute: Compute
+) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(images.labels), batch_size):
         batch = eval_images(images, resolution, start, start + batch_size)
         labels = torch.from_numpy(np.array(images.labels[start : start + batch_size]))
-        yield normalise(compute.images(batch)), labels.to(compute.device)
+        yield compute.images(batch), labels.to(compute.device)

@@ -299,22 +299,34 @@ class Training:
 
 
 @torch.no_grad()
-def num_right(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> int:
-    """How many images have their largest logit at their label."""
-    right = torch.zeros((), dtype=torch.int64, device=compute.device)
-    for batch, labels in eval_batches(images, resolution, EVAL_BATCH, compute):
+def num_right(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
+) -> tuple[int, int]:
+    """(how many images have their largest logit at their label, how many there are); all are on the device."""
+    right, count = torch.zeros((), dtype=torch.int64, device=compute.device), 0
+    for batch, labels in batches:
         with compute.precision():
             right += (forward(batch).argmax(1) == labels).sum()
-    return int(right)
+        count += len(labels)
+    return int(right), count
+
+
+def accuracy_on(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
+) -> float:
+    """Share of the images whose largest logit is the label's."""
+    right, count = num_right(forward, batches, compute)
+    return right / count
 
 
 def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
-    """Share of the images whose largest logit is the label's."""
-    return num_right(forward, images, resolution, compute) / len(images.labels)
+    """The same of stored images."""
+    return accuracy_on(forward, eval_batches(images, resolution, EVAL_BATCH, compute), compute)
 
 
 def shared_accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
     """The same, where each process looks at its part of the images."""
     part = slice(ranks.rank(), None, ranks.size())
     own = ImageSet(images.images[part], images.labels[part])
-    return ranks.total(num_right(forward, own, resolution, compute)) / len(images.labels)
+    right, _ = num_right(forward, eval_batches(own, resolution, EVAL_BATCH, compute), compute)
+    return ranks.total(right) / len(images.labels)

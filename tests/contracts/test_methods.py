@@ -76,13 +76,13 @@ def check(name, space_name, folder):
     training.run()
     assert all(np.isfinite(record["loss"]) for record in training.history())
     accuracy = PathAccuracy(training.module, calibration_batches(images, SIDE, 1, 16, CPU), images, SIDE, CPU)
-    budget = Budget(space, (Limit("latency_ms", predictor.arch_ms, target_ms),))
+    budget = Budget(space, (Limit("latency_ms", predictor.latency_ms, target_ms),))
     if chosen is None:
         candidates = [budget.sample(random.Random(0))]
     else:
         strategy = FromProbabilities(budget, 0, chosen.table(), chosen.draw)
         candidates = [strategy.ask() for _ in range(3)]
-        assert budget.excess(candidates[0]) >= -near(space)
+        assert budget.excess(candidates)[0] >= -near(space)
     assert all(budget.holds(arch) for arch in candidates)
     assert 0 <= accuracy(candidates[0]) <= 1
 

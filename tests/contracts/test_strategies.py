@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from hwnas.errors import UserError
+from hwnas.latency.additive import AdditiveCost
 from hwnas.objective import hard_limits
-from hwnas.search import STRATEGIES, Budget, Limit, search
-from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes, macs, params
+from hwnas.search import STRATEGIES, BatchStrategy, Budget, Limit, one_by_one, search
+from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes, op_macs, op_params
 
 TRIALS = 120
 
@@ -19,7 +20,8 @@ def space(request):
 
 
 def cost_ms(space):
-    return lambda arch: macs(space.ops(arch)) / 1e7
+    """(n, decisions) -> (n,)"""
+    return AdditiveCost(space, lambda spec: op_macs(spec) / 1e7).of
 
 
 def at_most(space, budget_ms):
@@ -27,7 +29,7 @@ def at_most(space, budget_ms):
 
 
 def budget_of(space, share=0.4):
-    low, high = map(cost_ms(space), extremes(space))
+    low, high = cost_ms(space)(extremes(space))
     return at_most(space, low + share * (high - low))
 
 
@@ -35,10 +37,12 @@ def toy(space):
     """Accuracy is the share of choices that agree with a hidden architecture."""
     target = budget_of(space, 0.35).sample(random.Random(9))
     ms = cost_ms(space)
-    return lambda arch: {
-        "accuracy": sum(a == b for a, b in zip(arch, target, strict=True)) / len(arch),
-        "latency_ms": ms(arch),
-    }
+    return one_by_one(
+        lambda arch: {
+            "accuracy": sum(a == b for a, b in zip(arch, target, strict=True)) / len(arch),
+            "latency_ms": float(ms([arch])[0]),
+        }
+    )
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -61,9 +65,9 @@ def test_replaying_a_cut_off_search_continues_it_exactly(name, space):
     whole = search(STRATEGIES[name](budget, 5), toy(space), objective, TRIALS)
     evaluated = []
 
-    def evaluate(arch):
-        evaluated.append(arch)
-        return toy(space)(arch)
+    def evaluate(archs):
+        evaluated.extend(archs)
+        return toy(space)(archs)
 
     again = search(STRATEGIES[name](budget, 5), evaluate, objective, TRIALS, done=whole[:77])
     assert again == whole
@@ -99,12 +103,48 @@ def test_an_impossible_budget_ends(space):
 def test_every_limit_is_kept_also_where_they_pull_apart(space):
     """Few parameters and few multiply-adds are not the same networks."""
     millions = [
-        Limit("million_macs", lambda arch: macs(space.ops(arch)) / 1e6, 0.0),
-        Limit("million_params", lambda arch: params(space.ops(arch)) / 1e6, 0.0),
+        Limit("million_macs", AdditiveCost(space, lambda spec: op_macs(spec) / 1e6).of, 0.0),
+        Limit("million_params", AdditiveCost(space, lambda spec: op_params(spec) / 1e6).of, 0.0),
     ]
-    low, high = extremes(space)
-    budget = Budget(space, tuple(replace(x, most=x.of(low) + 0.15 * (x.of(high) - x.of(low))) for x in millions))
+    ends = [x.of(extremes(space)) for x in millions]
+    limits = (replace(x, most=low + 0.15 * (high - low)) for x, (low, high) in zip(millions, ends, strict=True))
+    budget = Budget(space, tuple(limits))
     for seed in range(5):
         arch = budget.sample(random.Random(seed))
         assert budget.holds(arch)
         assert all(budget.metrics(arch)[metric] <= most for metric, most in budget.by_metric.items())
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_many_at_once_are_the_same_as_one_after_the_other(name, space):
+    budget = budget_of(space)
+    objective, metrics = hard_limits(budget.by_metric), toy(space)
+
+    class OneByOne:
+        """The strategy without what it can do with many."""
+
+        def __init__(self):
+            strategy = STRATEGIES[name](budget, 5)
+            self.ask, self.tell = strategy.ask, strategy.tell
+
+    assert isinstance(STRATEGIES[name](budget, 5), BatchStrategy)
+    assert not isinstance(OneByOne(), BatchStrategy)
+    many = search(STRATEGIES[name](budget, 5), metrics, objective, TRIALS)
+    assert search(OneByOne(), metrics, objective, TRIALS) == many
+
+
+def test_what_is_known_is_not_evaluated_again_and_trials_come_as_they_are_ready(space):
+    budget = budget_of(space)
+    objective, metrics = hard_limits(budget.by_metric), toy(space)
+    whole = search(STRATEGIES["random"](budget, 5), metrics, objective, 60)
+    log = []
+
+    def evaluate(archs):
+        for arch, found in zip(archs, metrics(archs), strict=True):
+            log.append(arch)
+            yield found
+
+    known = {t.arch: t.metrics for t in whole[::2]}
+    search(STRATEGIES["random"](budget, 5), evaluate, objective, 60, on_trial=lambda t: log.append("done"), known=known)
+    fresh = [t.arch for t in whole[1::2]]
+    assert log == [entry for arch in fresh for entry in ("done", arch, "done")]

@@ -22,6 +22,12 @@ def test_every_candidate_is_timed_and_threads_are_given_back():
 @pytest.mark.parametrize(("second_ms", "expected"), [(95.0, 0), (80.0, 1)])
 def test_only_a_clear_gain_changes_the_usual_settings(monkeypatch, second_ms, expected):
     two = [Compute("cpu", True), Compute("cpu", False)]
-    monkeypatch.setattr(compute, "candidates", lambda: two)
+    monkeypatch.setattr(compute, "candidates", lambda precision: two)
     monkeypatch.setattr(compute, "step_ms", lambda space, c, batch: 100.0 if c == two[0] else second_ms)
     assert fastest(SPACE, 8)[0] == two[expected]
+
+
+def test_precision_is_chosen_from_what_was_asked_for_and_is_safe_otherwise():
+    assert all(c.autocast for c in candidates("bf16"))
+    assert not any(c.autocast for c in candidates("fp32"))
+    assert torch.cuda.is_available() or not any(c.autocast for c in candidates())

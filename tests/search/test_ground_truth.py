@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwnas.objective import hard_limits
-from hwnas.search import Budget, Evolution, EvolutionConfig, Limit, RandomSearch, search
+from hwnas.search import Budget, Evolution, EvolutionConfig, Limit, RandomSearch, one_by_one, search
 from hwnas.spaces import SpaceConfig, build_space
 
 TABLE = Path(__file__).parents[3] / "shared/data/nas_bench_macro/nas_bench_macro_cifar10.csv"
@@ -30,14 +30,18 @@ def truth():
 def budget(request, truth):
     """That so many of the networks keep."""
     most = float(np.quantile([millions for _, millions in truth.values()], request.param))
-    return Budget(SPACE, (Limit("million_macs", lambda arch: truth[arch][1], most),))
+    return Budget(SPACE, (Limit("million_macs", lambda archs: millions(archs, truth), most),))
+
+
+def millions(archs, truth):
+    return np.array([truth[tuple(arch)][1] for arch in archs.tolist()])
 
 
 def best_of(strategy, budget, truth):
     def evaluate(arch):
         return {"accuracy": truth[arch][0], "million_macs": truth[arch][1]}
 
-    trials = search(strategy, evaluate, hard_limits(budget.by_metric), EVALUATIONS)
+    trials = search(strategy, one_by_one(evaluate), hard_limits(budget.by_metric), EVALUATIONS)
     return max(trial.metrics["accuracy"] for trial in trials)
 
 

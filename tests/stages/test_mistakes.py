@@ -43,6 +43,7 @@ def assert_one_line(done, *parts):
         (["--resolution", "9", "--space", "proxyless"], ["resolution 9 is smaller than the stride of proxyless, 8"]),
         (["--population", "1"], ["--population is 1; allowed is 2 or more"]),
         (["--optimizer", "lion"], ["--optimizer is 'lion'; allowed are sgd and adamw"]),
+        (["--precision", "fp8"], ["--precision is 'fp8'; allowed are auto, fp32, bf16"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

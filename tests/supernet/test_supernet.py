@@ -76,6 +76,41 @@ def test_recalibrated_statistics_are_the_plain_mean_over_the_batches():
     assert stem.bn.momentum == 0.1  # restored, so that training goes on as before
 
 
+def test_a_batch_that_raises_leaves_the_momentum_as_it_was():
+    net, arch = Supernet(SPACE), SPACE.sample(random.Random(0))
+    with pytest.raises(RuntimeError):
+        recalibrate(net, arch, [torch.zeros(8, 5, 32, 32)], CPU)
+    assert {m.momentum for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)} == {0.1}
+    assert not net.training
+
+
+def test_a_step_moves_nothing_of_an_operator_that_did_not_run(tmp_path):
+    """No weight decay and no momentum of it either: a gradient of zeros would bring both."""
+    space = build_space(SpaceConfig("mobilenet_v3_large", 32, 4, width_mult=0.25))
+    archs = [tuple(0 for _ in space.decisions), tuple(len(d.choices) - 1 for d in space.decisions)]
+    recipe = Recipe(epochs=1, batch_size=16, flip=False, weight_decay=0.1)
+    training = supernet_training(
+        space, images_of(16 * len(archs)), recipe, CPU, 5, tmp_path, lambda s, r: [archs.pop(0)]
+    )
+    seen = []
+
+    def spied(*arguments):
+        before = {name: value.clone() for name, value in training.module.named_parameters()}
+        loss = step(*arguments)
+        named = dict(training.module.named_parameters())
+        idle = {name for name, value in named.items() if value.grad is None}
+        seen.append((idle, {name for name, value in named.items() if not torch.equal(value, before[name])}))
+        return loss
+
+    step, training._step = training._step, spied
+    training.run()
+    (idle_first, moved_first), (idle, moved) = seen
+    assert idle - idle_first  # these ran in the first step only, so they have momentum
+    assert not idle & moved
+    assert not idle_first & moved_first
+    assert moved
+
+
 def test_accuracy_of_a_path_does_not_depend_on_what_was_evaluated_before():
     net, rng = Supernet(SPACE), random.Random(1)
     first, second = SPACE.sample(rng), SPACE.sample(rng)

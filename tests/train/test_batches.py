@@ -5,7 +5,7 @@ import torch
 
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute
-from hwnas.train import eval_batches, normalise, stored_size
+from hwnas.train import StoredBatches, eval_batches, normalise, stored_size
 from hwnas.train.batches import train_batches
 
 
@@ -38,3 +38,17 @@ def test_an_epoch_shows_every_image_once_and_follows_from_seed_and_epoch():
     assert orders[0] == orders[1] != orders[2]
     torch.testing.assert_close(epochs[0][0][0], epochs[1][0][0])
     assert epochs[0][0][0].dtype == torch.uint8
+
+
+def test_stored_batches_are_read_once_and_those_above_the_bound_each_time():
+    images = images_of(5, 10)
+    expected = list(eval_batches(images, 8, 2, Compute("cpu")))
+    kept = StoredBatches(images, 8, 2, Compute("cpu"))
+    too_many = StoredBatches(images, 8, 2, Compute("cpu"), most_bytes=5 * 3 * 8 * 8 - 1)
+    for batches in (kept, kept, too_many, too_many):
+        for (mine, labels), (theirs, theirs_labels) in zip(batches, expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+            assert labels.tolist() == theirs_labels.tolist()
+    images.images[:] = 0
+    assert next(iter(kept))[0].max() > -1
+    assert next(iter(too_many))[0].max() == -1

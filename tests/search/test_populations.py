@@ -1,0 +1,58 @@
+"""Many architectures at once: legal, as often as told, and within the limits."""
+
+import numpy as np
+import pytest
+
+from hwnas.errors import UserError
+from hwnas.search import Budget, Limit
+from hwnas.search.populations import crossed, drawn, mutated, sizes_of
+from hwnas.spaces import SpaceConfig, build_space
+
+SPACE = build_space(SpaceConfig("proxyless_small", 32, 4))
+SIZES = sizes_of(SPACE)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_draws_are_uniform(rng):
+    archs = drawn(SPACE, 7000, rng)
+    for column, size in zip(archs.T, SIZES, strict=True):
+        counts = np.bincount(column, minlength=size)
+        assert len(counts) == size
+        assert abs(counts * size / len(archs) - 1).max() < 0.2
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.1, 1.0])
+def test_of_each_mutant_at_least_one_decision_changes_and_as_many_as_told(rng, probability):
+    archs = drawn(SPACE, 4000, rng)
+    mutants = mutated(SPACE, archs, probability, rng)
+    assert (mutants < SIZES).all()
+    changed = (mutants != archs).sum(axis=1)
+    decisions = len(SIZES)
+    expected = probability * decisions + (1 - probability) ** decisions
+    assert changed.min() >= 1
+    assert changed.mean() == pytest.approx(expected, rel=0.1)
+
+
+def test_children_have_two_different_parents(rng):
+    parents = np.arange(5, dtype=np.uint8)[:, None].repeat(len(SIZES), axis=1)
+    children = crossed(parents, 2000, rng)
+    assert {len(set(child)) for child in children.tolist()} <= {1, 2}
+    assert np.mean([len(set(child)) == 2 for child in children.tolist()]) > 0.9
+
+
+def test_repaired_rows_keep_the_limit_and_those_that_did_are_not_touched(rng):
+    budget = Budget(SPACE, (Limit("total", lambda archs: archs.sum(axis=1).astype(float), 3.0),))
+    archs = budget.samples(300, rng)  # hardly one of a million draws
+    assert archs.shape == (300, len(SIZES))
+    assert archs.sum(axis=1).max() <= 3
+    kept = tuple(archs[0].tolist())
+    assert budget.repair(kept, rng) == kept
+
+
+def test_a_limit_that_nothing_keeps_ends(rng):
+    with pytest.raises(UserError, match="smallest feasible budget"):
+        Budget(SPACE, (Limit("total", lambda archs: archs.sum(axis=1) + 1.0, 0.5),)).samples(3, rng)
