@@ -199,7 +199,7 @@ def test_whatever_the_loss_the_first_candidate_is_on_the_budget(loss, slowness):
     predictor = TablePredictor(SPACE, op_ms)
     target_ms = target_at(0.4, predictor)
     chosen = toy_search(target_ms, 100, predictor=predictor, relaxation="softmax", loss=loss)
-    budget = Budget(SPACE, (Limit("latency_ms", predictor.arch_ms, target_ms),))
+    budget = Budget(SPACE, (Limit("latency_ms", predictor.latency_ms, target_ms),))
     first = FromProbabilities(budget, 0, chosen.table(), chosen.draw).ask()
     assert 0.97 * target_ms <= predictor.arch_ms(first) <= target_ms
 
