@@ -108,9 +108,9 @@ def _stage_command(stage: str) -> Callable[..., None]:
         module = importlib.import_module(f"hwnas.stages.{stage}")  # only now: --help must not wait for torch
         run_module = importlib.import_module("hwnas.stages.run")
         ranks = importlib.import_module("hwnas.ranks")
+        if ranks.started() > 1 and stage not in SHARED_STAGES:
+            raise UserError(f"`hwnas {stage}` is for one process; torchrun is for {' and '.join(SHARED_STAGES)}")
         with interruptible(), ranks.joined():
-            if ranks.size() > 1 and stage not in SHARED_STAGES:
-                raise UserError(f"`hwnas {stage}` is for one process; torchrun is for {' and '.join(SHARED_STAGES)}")
             run_module.check_place(out, given, may_begin=stage in FIRST_STAGES)
             with exclusive(out) if ranks.is_first() else nullcontext():
                 with ranks.first_alone():

@@ -35,10 +35,15 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def started() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def joined() -> Iterator[None]:
     """The processes that torchrun started know each other meanwhile. NCCL between GPUs, gloo between CPUs."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if started() == 1:
         yield
         return
     on_gpu = torch.cuda.is_available()

@@ -1,6 +1,6 @@
 """Trainings small enough for seconds, as processes of their own: to be killed, and to be shared by several.
 
-python tests/train/shared_training.py train FOLDER KINDS: each to the end; `KIND/done.pt` is what it ended with.
+python tests/train/shared_training.py train FOLDER KINDS EPOCHS: each to the end, in float64; leaves `KIND/done.pt`.
 python tests/train/shared_training.py kill FOLDER KINDS SEED: each once in peace in `whole`, and killed often in `part`.
 """
 
@@ -85,9 +85,9 @@ def result_of(training: Training) -> dict[str, Any]:
     return {**state, "journal": [{**record, "seconds": 0} for record in training.history()]}
 
 
-def train(kind: str, folder: Path, checkpoint_every_s: float = 60.0, doubles: bool = False) -> None:
+def train(kind: str, folder: Path, epochs: int = 2, checkpoint_every_s: float = 60.0, doubles: bool = False) -> None:
     """To the end, from the checkpoint where there is one."""
-    training, chosen = training_of(kind, folder / kind)
+    training, chosen = training_of(kind, folder / kind, epochs)
     training.checkpoint_every_s = checkpoint_every_s
     if doubles:
         in_doubles(training, chosen)
@@ -125,7 +125,7 @@ def killed(kind: str, folder: Path, after_s: float | None) -> float:
     return time.perf_counter() - start_s
 
 
-def kill_often(kind: str, folder: Path, rng: random.Random, kills: int = 5) -> None:
+def kill_often(kind: str, folder: Path, rng: random.Random, kills: int = 4) -> None:
     """Writes where the checkpoint was after each kill: `KIND/places.json`, [epochs, steps of the next one]."""
     whole_s, places = killed(kind, folder / "whole", None), []
     for _ in range(kills):
@@ -145,4 +145,4 @@ if __name__ == "__main__":
             if command == "kill":
                 kill_often(kind, folder, random.Random(int(sys.argv[4])))
             else:
-                train(kind, folder, 1e-9, doubles=True)
+                train(kind, folder, int(sys.argv[4]), doubles=True)

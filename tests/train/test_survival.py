@@ -174,12 +174,14 @@ def free_port():
 
 
 def test_two_processes_train_as_one_does(tmp_path):
+    """Dropout and weight average; paths, probabilities by gradient and by reward."""
+    kinds = ("plain", "two_paths", "reinforce")
     common = {**QUIET, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    arguments = [sys.executable, SCRIPT, "train", tmp_path / "two", ",".join(KINDS)]
+    arguments = [sys.executable, SCRIPT, "train", tmp_path / "two", ",".join(kinds), "1"]
     ranks = [subprocess.Popen(arguments, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}) for r in range(2)]
     assert [process.wait(120) for process in ranks] == [0, 0]
-    for kind in KINDS:
-        one, chosen = training_of(kind, tmp_path / "one")
+    for kind in kinds:
+        one, chosen = training_of(kind, tmp_path / "one", epochs=1)
         in_doubles(one, chosen)
         one.run()
         two, expected = done(tmp_path / "two", kind), result_of(one)
@@ -198,10 +200,10 @@ def torchrun(*arguments, **environment):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_started_again(tmp_path):
-    lost = torchrun("--max-restarts", 2, SCRIPT, "train", tmp_path / "lost", "uniform", DIES_AT=5)
+    lost = torchrun("--max-restarts", 2, SCRIPT, "train", tmp_path / "lost", "uniform", 2, DIES_AT=5)
     assert lost.returncode == 0, lost.stderr
     assert "-9" in lost.stderr
-    whole = torchrun(SCRIPT, "train", tmp_path / "whole", "uniform")
+    whole = torchrun(SCRIPT, "train", tmp_path / "whole", "uniform", 2)
     assert whole.returncode == 0, whole.stderr
     assert_same(done(tmp_path / "lost", "uniform"), done(tmp_path / "whole", "uniform"))
 
