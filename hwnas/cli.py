@@ -29,6 +29,7 @@ STAGES = {
     "train": "Train the winner and its baselines from scratch.",
     "export": "Write ONNX and TFLite, checked against the trained network.",
     "measure": "Measure the exported model on the device.",
+    "trust": "Check the search: against random draws, for collapse, and its ranking by networks trained from scratch.",
     "report": "Write report.html.",
 }
 FIRST_STAGES = ("generate", "plan", "profile")  # those that may begin a run
@@ -65,6 +66,8 @@ def _stage_options(
     lr: Annotated[float | None, typer.Option(help="Learning rate, per 128 images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
+    rank_networks: Annotated[int | None, typer.Option(help="Networks that trust trains from scratch.")] = None,
+    rank_epochs: Annotated[int | None, typer.Option(help="Epochs of each of these.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""
 

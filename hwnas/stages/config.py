@@ -9,6 +9,7 @@ from hwnas.errors import UserError
 from hwnas.search.methods import METHODS
 from hwnas.storage import read_json
 
+FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
 
 # The first file that follows from an option. Until it is there, nothing has come of the option and it may change.
@@ -22,7 +23,7 @@ SETTLED_BY = {
     **dict.fromkeys(("method", "supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
     **dict.fromkeys(("train_epochs", "lr"), "train"),
-    "attempts": None,  # how far to go on is asked anew each time
+    **dict.fromkeys(("attempts", "rank_networks", "rank_epochs"), None),  # how far to go is asked anew each time
 }
 
 
@@ -57,6 +58,8 @@ class RunConfig:
     lr: float | None = None
     batch_size: int = 32
     attempts: int = 3
+    rank_networks: int = 0
+    rank_epochs: int = 20
 
     def check(self) -> None:
         """UserError for the first option that no run can have."""
@@ -81,14 +84,20 @@ class RunConfig:
             raise UserError(f"--method is {self.method!r}; allowed are {', '.join(METHODS)}: see `hwnas methods`")
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
+        if 0 < self.rank_networks < FEWEST_RANKED:
+            raise UserError(
+                f"--rank-networks is {self.rank_networks}; allowed are 0, which measures no order, and {FEWEST_RANKED} "
+                "or more"
+            )
         if self.budget_ms is not None and self.budget_of_median is not None:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
 
 
 LEAST = {
     **dict.fromkeys(("calibration_networks", "batch_size", "population"), 2),
-    **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches", "train_epochs", "attempts"), 1),
-    "seed": 0,
+    **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches"), 1),
+    **dict.fromkeys(("train_epochs", "rank_epochs", "attempts"), 1),
+    **dict.fromkeys(("seed", "rank_networks"), 0),
     "resolution": 1,
 }
 

@@ -95,7 +95,7 @@ def workers(compute: Compute) -> int:
 
 def trained_supernet(
     run: Run, space: Space, splits: Splits, compute: Compute
-) -> tuple[Callable[[Arch], float], Probabilities | None]:
+) -> tuple[PathAccuracy, Probabilities | None]:
     """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; the
     probabilities of the choices where the method trains them)."""
     training, chosen = _training(run, space, splits, compute)
