@@ -77,7 +77,7 @@ def searched(space: Space, net: Supernet, relaxation: str, images: ImageSet) -> 
     predictor = TablePredictor(space, {k: 0.01 + op_macs(s) / 1e8 for k, s in rows_to_measure(space).items()})
     target_ms = predictor.arch_ms(space.sample(random.Random(1)))
     config = ArchitectureConfig(relaxation=relaxation, warmup_share=0.0, every=1)
-    return ArchitectureTraining(net, predictor.expected_ms, target_ms, images, COMPUTE, config, 0, 1000)
+    return ArchitectureTraining(net, predictor, target_ms, images, COMPUTE, config, 0, 1000)
 
 
 def architecture_step_s(
@@ -100,8 +100,8 @@ def gates_s(space: Space) -> float:
 
     def step() -> None:
         weights = [gate.weight for gate in chosen.gates(0).of_decisions()]
-        loss = torch.cat(weights).sum() + chosen.expected_ms(chosen.probabilities())
-        chosen._update(loss)
+        loss = torch.cat(weights).sum() + chosen.expected_ms(0)
+        chosen._move(chosen._gradient(loss))
 
     return fastest_s(step, repeats=30)
 

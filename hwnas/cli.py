@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from hwnas import __version__
 from hwnas.errors import UserError
+from hwnas.objective import REWARDS
 from hwnas.stages.config import defaults
 from hwnas.stages.progress import interruptible
 from hwnas.storage import exclusive
@@ -56,6 +57,7 @@ def _stage_options(
     interpolate: Annotated[bool | None, typer.Option(help="Guess rows that the table lacks.")] = None,
     calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
     method: Annotated[str | None, typer.Option(help="Of search; `hwnas methods` lists them.")] = None,
+    reward: Annotated[str | None, typer.Option(help=f"What a candidate is worth: {', '.join(REWARDS)}.")] = None,
     supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the super-network.")] = None,
     supernet_lr: Annotated[float | None, typer.Option(help="Its learning rate, per 128 images.")] = None,
     population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,

@@ -23,19 +23,61 @@ def hard_limits(limits: Mapping[str, float]) -> Objective:
     return scores
 
 
-def soft_budget(target_ms: float, exponent: float = -0.07) -> Objective:
-    """MnasNet's accuracy * (latency / target)^w, https://arxiv.org/abs/1807.11626, equation 2.
+def mnasnet_soft(limits: Mapping[str, float]) -> Objective:
+    """MnasNet's accuracy * (latency / limit)^w, https://arxiv.org/abs/1807.11626, equation 2, w = -0.07 on both sides.
 
-    w = -0.07: doubling the latency is worth 5 % of relative accuracy.
+    Doubling the latency is worth 5 % of relative accuracy. Of `limits` the first is what the exponent is of; the others
+    have only to be kept: what is below them costs nothing.
     """
-    return lambda metrics: (metrics["accuracy"] * (metrics["latency_ms"] / target_ms) ** exponent,)
+    return _product(limits, below=-0.07, above=-0.07)
+
+
+def mnasnet_hard(limits: Mapping[str, float]) -> Objective:
+    """The same with w = 0 below a limit and -1 above it (MnasNet, section 3.1)."""
+    return _product(limits, below=0.0, above=-1.0)
+
+
+def tunas_absolute(limits: Mapping[str, float], beta: float = -0.10) -> Objective:
+    """TuNAS' accuracy + beta * |latency / limit - 1|, https://arxiv.org/abs/2008.06120, section 3.2.
+
+    beta as in the official code, whose default is -0.10; the paper's text has -0.07. Of `limits` the first is aimed at
+    from both sides; the others have only to be kept: what is above them costs as much.
+    """
+
+    def scores(metrics: Metrics) -> Scores:
+        aimed, *kept = _shares(metrics, limits)
+        return (metrics["accuracy"] + beta * (abs(aimed - 1) + sum(max(share - 1, 0.0) for share in kept)),)
+
+    return scores
+
+
+def _product(limits: Mapping[str, float], below: float, above: float) -> Objective:
+    def scores(metrics: Metrics) -> Scores:
+        aimed, *kept = _shares(metrics, limits)
+        factor: float = aimed ** (below if aimed <= 1 else above)
+        return (metrics["accuracy"] * factor * math.prod(max(share, 1.0) ** above for share in kept),)
+
+    return scores
+
+
+def _shares(metrics: Metrics, limits: Mapping[str, float]) -> list[float]:
+    return [metrics[name] / most for name, most in limits.items()]
+
+
+HARD = "hard"
+REWARDS: dict[str, Callable[[Mapping[str, float]], Objective]] = {
+    HARD: hard_limits,
+    "mnasnet-soft": mnasnet_soft,
+    "mnasnet-hard": mnasnet_hard,
+    "tunas-absolute": tunas_absolute,
+}
 
 
 def absolute(target_ms: float, weight: float = 0.5) -> LatencyLoss:
     """Cross-entropy + weight * |latency / target - 1|: TuNAS' absolute reward as a loss, two-sided.
 
-    https://arxiv.org/abs/2008.06120, section 3.2; there of accuracy, with 0.07: a point of accuracy is worth less
-    than a unit of cross-entropy.
+    https://arxiv.org/abs/2008.06120, section 3.2; there of accuracy, with a smaller weight: a point of accuracy is
+    worth less than a unit of cross-entropy.
     """
     return lambda cross_entropy, expected_ms: cross_entropy + weight * abs(expected_ms / target_ms - 1)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwnas.objective import accuracy_and_latency, hard_limits, pareto_front, soft_budget
+from hwnas.objective import REWARDS, accuracy_and_latency, hard_limits, pareto_front
 
 
 def test_hard_limits_put_every_violation_below_every_accuracy():
@@ -17,10 +17,42 @@ def test_the_worst_violation_counts():
     assert scores({"accuracy": 0.5, "latency_ms": 11.0, "file_mb": 6.0}) == (-0.5,)
 
 
-def test_soft_budget_pays_five_percent_for_a_doubling():
-    reward = soft_budget(80.0)
-    slow, fast = reward({"accuracy": 0.75 * 1.05, "latency_ms": 160.0}), reward({"accuracy": 0.75, "latency_ms": 80.0})
-    assert slow[0] == pytest.approx(fast[0], rel=0.001)
+def worth(name, accuracy, latency_ms, file_mb=1.0):
+    reward = REWARDS[name]({"latency_ms": 80.0, "file_mb": 4.0})
+    return reward({"accuracy": accuracy, "latency_ms": latency_ms, "file_mb": file_mb})[0]
+
+
+def test_mnasnets_soft_reward_pays_five_percent_for_a_doubling_on_both_sides():
+    for fast_ms in (40.0, 80.0, 160.0):
+        slow, fast = worth("mnasnet-soft", 0.75 * 1.05, 2 * fast_ms), worth("mnasnet-soft", 0.75, fast_ms)
+        assert slow == pytest.approx(fast, rel=0.001)
+
+
+def test_mnasnets_hard_reward_pays_nothing_below_and_in_proportion_above():
+    assert worth("mnasnet-hard", 0.75, 20.0) == worth("mnasnet-hard", 0.75, 80.0) == 0.75
+    assert worth("mnasnet-hard", 0.75, 160.0) == pytest.approx(0.375)
+
+
+def test_tunas_reward_is_two_sided_around_the_budget():
+    assert worth("tunas-absolute", 0.75, 80.0) == 0.75
+    assert worth("tunas-absolute", 0.75, 40.0) == worth("tunas-absolute", 0.75, 120.0) == pytest.approx(0.70)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_further_limit_has_to_be_kept_but_not_used_up(name):
+    assert worth(name, 0.75, 80.0, file_mb=1.0) == worth(name, 0.75, 80.0, file_mb=4.0)
+    assert (
+        worth(name, 0.75, 80.0, file_mb=4.0)
+        > worth(name, 0.75, 80.0, file_mb=5.0)
+        > worth(name, 0.75, 80.0, file_mb=6.0)
+    )
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_reward_is_the_same_in_any_unit(name):
+    metrics = {"accuracy": 0.6, "latency_ms": 0.3}
+    in_us = {"accuracy": 0.6, "latency_ms": 300.0}
+    assert REWARDS[name]({"latency_ms": 0.2})(metrics) == pytest.approx(REWARDS[name]({"latency_ms": 200.0})(in_us))
 
 
 def test_the_front_keeps_what_nothing_dominates():

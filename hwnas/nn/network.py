@@ -1,7 +1,7 @@
 """Runs the slots of a space: one architecture standing alone, or all of them with shared weights."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,11 +41,11 @@ class Gate:
 class SharedSlot(nn.Module):
     """The options of one slot: identities, and blocks that share weights where they can."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, kernel_transforms: bool = False) -> None:
         super().__init__()
         self.options = [block(spec) for spec in slot.options]
         real = [b for b in self.options if b.layers]
-        self.elastic = ElasticBlock(real) if shares(real) else None
+        self.elastic = ElasticBlock(real, kernel_transforms) if shares(real) else None
         separate = [] if self.elastic is not None else real
         self.separate = nn.ModuleList(BlockModule(b) for b in separate)
 
@@ -61,6 +61,12 @@ class SharedSlot(nn.Module):
         y: Tensor = self.elastic(x, chosen) if self.elastic is not None else self._own(chosen)(x)
         return y
 
+    def sort_hidden(self, trained: Iterable[int]) -> None:
+        """As `ElasticBlock.sort_hidden`; `trained` are numbers of options."""
+        blocks = [self.options[option] for option in trained if self.options[option].layers]
+        if self.elastic is not None and blocks:
+            self.elastic.sort_hidden(blocks)
+
     def copy_to(self, target: BlockModule) -> None:
         """Gives a block standing alone the weights it has here."""
         if self.elastic is not None and target.block.layers:
@@ -72,10 +78,11 @@ class SharedSlot(nn.Module):
 class Supernet(nn.Module):
     """Every architecture of the space with shared weights; which one runs is decided per call."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, kernel_transforms: bool = False) -> None:
+        """kernel_transforms: as in `ElasticConv`."""
         super().__init__()
         self.space = space
-        self.slots = nn.ModuleList(SharedSlot(slot) for slot in space.slots)
+        self.slots = nn.ModuleList(SharedSlot(slot, kernel_transforms) for slot in space.slots)
 
     def _path(self, arch: Arch) -> Iterator[tuple[SharedSlot, int]]:
         for slot, module in zip(self.space.slots, self.slots, strict=True):
@@ -93,6 +100,16 @@ class Supernet(nn.Module):
             assert isinstance(module, SharedSlot)
             x = _mixture(self.space, slot, module, x, gates) if slot.decisions else module(x, 0)
         return x
+
+    def sort_hidden(self, trained: Sequence[Sequence[int]]) -> None:
+        """Brings the hidden channels that matter most to the front, in every block that shares weights.
+
+        trained: of each decision the choices that were trained so far; networks of these compute what they did.
+        """
+        for slot, module in zip(self.space.slots, self.slots, strict=True):
+            assert isinstance(module, SharedSlot)
+            choices = itertools.product(*(trained[d] for d in slot.decisions))
+            module.sort_hidden(_option(self.space, list(zip(slot.decisions, c, strict=True))) for c in choices)
 
     def network(self, arch: Arch) -> Network:
         """The architecture standing alone, with its share of the weights and statistics."""

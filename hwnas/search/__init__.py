@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hwnas.search.constraint import Budget, Limit
 from hwnas.search.evolution import Evolution, EvolutionConfig
 from hwnas.search.from_probabilities import FromProbabilities
-from hwnas.search.methods import METHODS, Method
+from hwnas.search.methods import METHODS, Method, Paths, Probabilities, Shrinking
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.strategy import Evaluator, ReplayError, Strategy, Trial, search
 
@@ -21,8 +21,11 @@ __all__ = [
     "FromProbabilities",
     "Limit",
     "Method",
+    "Paths",
+    "Probabilities",
     "RandomSearch",
     "ReplayError",
+    "Shrinking",
     "Strategy",
     "Trial",
     "search",

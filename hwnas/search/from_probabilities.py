@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hwnas.objective import Scores
 from hwnas.search.constraint import Budget
@@ -15,10 +15,19 @@ NEVER = 1e-9  # probability below which a choice counts as this: its logarithm i
 
 
 class FromProbabilities:
-    """The most likely architecture that keeps the limits, then samples that do, none twice while there are others."""
+    """The most likely architecture that keeps the limits, then samples that do, none twice while there are others.
 
-    def __init__(self, budget: Budget, seed: int, probabilities: Sequence[Sequence[float]]) -> None:
-        self.budget, self.rng, self.probabilities = budget, random.Random(seed), probabilities
+    draw: number -> a sample, where decisions depend on each other and `probabilities` are of each by itself.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        seed: int,
+        probabilities: Sequence[Sequence[float]],
+        draw: Callable[[int], Arch] | None = None,
+    ) -> None:
+        self.budget, self.rng, self.probabilities, self.draw = budget, random.Random(seed), probabilities, draw
         self.logs = [[math.log(max(p, NEVER)) for p in choices] for choices in probabilities]
         self.seen: set[Arch] = set()
 
@@ -53,6 +62,8 @@ class FromProbabilities:
         return arch
 
     def _sample(self) -> Arch:
+        if self.draw is not None:
+            return self.draw(self.rng.getrandbits(32))
         return tuple(self.rng.choices(range(len(p)), weights=p)[0] for p in self.probabilities)
 
     def _changes(self, arch: Arch) -> list[Arch]:

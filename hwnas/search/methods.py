@@ -4,6 +4,31 @@ from dataclasses import dataclass
 from typing import Literal
 
 Candidates = Literal["evolution", "sampled", "random"]
+BY_REWARD = ("reinforce", "controller")  # ways of training probabilities that ask what a network is worth
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Weights alone are trained, along the paths of a sampler."""
+
+    sampler: str  # a key of `supernet.PATH_SAMPLERS`
+    distil: bool = False  # paths after a step's first learn what that one says
+
+
+@dataclass(frozen=True, slots=True)
+class Shrinking:
+    """Weights alone are trained: of the largest network, then of smaller ones too, phase by phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probabilities:
+    """Probabilities are trained beside the weights: what of `supernet.ArchitectureConfig` is the method's own."""
+
+    relaxation: str  # a key of `supernet.RELAXATIONS`, or one of BY_REWARD
+    unrolled: bool = False  # second order
+    warmup_share: float = 0.25  # of the weight steps: weights only, as ProxylessNAS' 40 of 160 epochs
+    lr: float = 0.05  # of Adam; ProxylessNAS' 0.001 is for its hundred thousand steps
+    entropy_weight: float = 0.0  # of what keeps REINFORCE from being certain too soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,76 +36,103 @@ class Method:
     """A published method as a combination of parts."""
 
     paper: str
-    candidates: Candidates  # after the training; as many random ones are always evaluated beside them
+    trains: Paths | Shrinking | Probabilities
     cost: str  # of the training, in steps of one network
     use: str  # when to take it
-    paths: str | None = None  # a key of `supernet.PATH_SAMPLERS`: weights alone are trained
-    distil: bool = False  # paths after a step's first learn what that one says
-    relaxation: str | None = None  # a key of `supernet.RELAXATIONS`, or "reinforce": probabilities are trained too
+    evolves: bool = True  # where only weights are trained; else its candidates are the random ones
+
+    @property
+    def candidates(self) -> Candidates:
+        """Where they come from after the training; as many random ones are always evaluated beside them."""
+        if isinstance(self.trains, Probabilities):
+            return "sampled"
+        return "evolution" if self.evolves else "random"
+
+    @property
+    def asks_reward(self) -> bool:
+        """Whether anything in the method depends on what a candidate is worth."""
+        if isinstance(self.trains, Probabilities):
+            return self.trains.relaxation in BY_REWARD
+        return self.evolves
 
 
 METHODS: dict[str, Method] = {
     "spos": Method(
         paper="Single Path One-Shot, https://arxiv.org/abs/1904.00420",
-        paths="uniform",
-        candidates="evolution",
+        trains=Paths("uniform"),
         cost="1",
         use="the default: cheap, any space, any number of limits, and the super-network serves other budgets too",
     ),
+    "spos-cost": Method(
+        paper="Single Path One-Shot as its authors train it, https://arxiv.org/abs/1904.00420",
+        trains=Paths("uniform_cost"),
+        cost="1",
+        use="as spos, where the budget is near the fastest or the slowest network: few uniform paths are",
+    ),
     "fairnas": Method(
         paper="FairNAS, https://arxiv.org/abs/1907.01845",
-        paths="fair",
-        candidates="evolution",
+        trains=Paths("fair"),
         cost="as many as a decision has choices",
         use="where the ranking of candidates matters more than the time: every choice is trained equally often",
     ),
     "sandwich": Method(
         paper="BigNAS, https://arxiv.org/abs/2003.11142",
-        paths="sandwich",
-        distil=True,
-        candidates="evolution",
+        trains=Paths("sandwich", distil=True),
         cost="4",
         use="many budgets from one super-network: the largest network teaches the others",
     ),
+    "ofa": Method(
+        paper="Once-for-All, progressive shrinking, https://arxiv.org/abs/1908.09791",
+        trains=Shrinking(),
+        cost="1 to 4, and the teacher's evaluation",
+        use="as sandwich, with time: kernels, depths and widths join one after the other; wants many epochs",
+    ),
     "proxyless": Method(
         paper="ProxylessNAS by gradient, https://arxiv.org/abs/1812.00332",
-        relaxation="two_paths",
-        candidates="sampled",
+        trains=Probabilities("two_paths"),
         cost="1, and a two-path step now and then",
         use="one budget, many choices: the memory of one network, the latency in the loss",
     ),
     "proxyless-rl": Method(
         paper="ProxylessNAS by REINFORCE, https://arxiv.org/abs/1812.00332",
-        relaxation="reinforce",
-        candidates="sampled",
+        trains=Probabilities("reinforce"),
         cost="1, and two evaluations now and then",
         use="as proxyless, where what counts has no gradient",
     ),
+    "enas": Method(
+        paper="ENAS, https://arxiv.org/abs/1802.03268",
+        trains=Probabilities("controller", lr=0.0035, entropy_weight=1e-4),  # the official trainer's, of its cells
+        cost="1, and two evaluations now and then",
+        use="as proxyless-rl, where one decision's best choice depends on another's; wants many steps",
+    ),
     "darts": Method(
         paper="DARTS, first order, https://arxiv.org/abs/1806.09055",
-        relaxation="softmax",
-        candidates="sampled",
+        trains=Probabilities("softmax"),
         cost="as many as a decision has choices, memory too",
         use="small spaces; it tends to skips, and what is derived is not what was trained",
     ),
+    "darts-second-order": Method(
+        paper="DARTS, second order, https://arxiv.org/abs/1806.09055",
+        trains=Probabilities("softmax", unrolled=True),
+        cost="as darts, its steps of the probabilities four times",
+        use="as darts, where its probabilities follow weights that are not trained yet",
+    ),
     "fbnet": Method(
         paper="FBNet, https://arxiv.org/abs/1812.03443; SNAS, https://arxiv.org/abs/1812.09926",
-        relaxation="gumbel",
-        candidates="sampled",
+        trains=Probabilities("gumbel", warmup_share=10 / 90),  # FBNet's first 10 of 90 epochs
         cost="as many as a decision has choices, memory too",
         use="as darts, with samples that harden while the temperature falls",
     ),
     "gdas": Method(
         paper="GDAS, https://arxiv.org/abs/1910.04465",
-        relaxation="hard_gumbel",
-        candidates="sampled",
+        trains=Probabilities("hard_gumbel"),
         cost="1, and a one-path step now and then",
         use="as darts, at the cost of one path",
     ),
     "random": Method(
         paper="random search with weight sharing, https://arxiv.org/abs/1902.07638",
-        paths="uniform",
-        candidates="random",
+        trains=Paths("uniform"),
+        evolves=False,
         cost="1",
         use="the baseline: what the others have to beat",
     ),

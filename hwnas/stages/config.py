@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
+from hwnas.objective import HARD, REWARDS
 from hwnas.search.methods import METHODS
 from hwnas.storage import read_json
 
@@ -20,7 +21,7 @@ SETTLED_BY = {
     **dict.fromkeys(
         ("budget_ms", "budget_of_median", "max_file_mb", "max_peak_memory_mb", "confidence"), "feasible.json"
     ),
-    **dict.fromkeys(("method", "supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
+    **dict.fromkeys(("method", "reward", "supernet_epochs", "supernet_lr", "batch_size", "optimizer"), "supernet.pt"),
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
     **dict.fromkeys(("train_epochs", "lr"), "train"),
     **dict.fromkeys(("attempts", "rank_networks", "rank_epochs"), None),  # how far to go is asked anew each time
@@ -48,6 +49,7 @@ class RunConfig:
     interpolate: bool = False
     calibration_networks: int = 12
     method: str = "spos"
+    reward: str = HARD
     supernet_epochs: int = 60
     supernet_lr: float | None = None
     population: int = 50
@@ -82,6 +84,14 @@ class RunConfig:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
         if self.method not in METHODS:
             raise UserError(f"--method is {self.method!r}; allowed are {', '.join(METHODS)}: see `hwnas methods`")
+        if self.reward not in REWARDS:
+            raise UserError(f"--reward is {self.reward!r}; allowed are {', '.join(REWARDS)}")
+        if self.reward != HARD and not METHODS[self.method].asks_reward:
+            askers = ", ".join(name for name, method in METHODS.items() if method.asks_reward)
+            raise UserError(
+                f"--reward is {self.reward}, but nothing in --method {self.method} asks what a network is worth; leave "
+                f"it out, or take one of {askers}"
+            )
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
         if 0 < self.rank_networks < FEWEST_RANKED:

@@ -9,7 +9,7 @@ import torch
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet, fastest
-from hwnas.objective import Metrics, accuracy_and_latency, hard_limits, pareto_front
+from hwnas.objective import HARD, REWARDS, Metrics, Objective, accuracy_and_latency, pareto_front
 from hwnas.search import (
     METHODS,
     Budget,
@@ -17,8 +17,10 @@ from hwnas.search import (
     Evolution,
     EvolutionConfig,
     FromProbabilities,
+    Paths,
     RandomSearch,
     ReplayError,
+    Shrinking,
     Strategy,
     Trial,
     search,
@@ -34,13 +36,14 @@ from hwnas.supernet import (
     ArchitectureConfig,
     ArchitectureTraining,
     PathAccuracy,
+    Reward,
     architecture_search,
     calibration_batches,
+    progressive_shrinking,
     supernet_training,
 )
 from hwnas.train import Training
 
-Probabilities = list[list[float]]  # of each decision's choices
 RECALIBRATION_BATCH = 128
 EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
@@ -52,19 +55,24 @@ def run_stage(run: Run) -> None:
     trials = run.journal("trials.jsonl")
     check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
     compute = load_compute(run, space)
-    accuracy, probabilities = trained_supernet(run, space, splits, compute)
-    evaluate = _evaluator(run, budget, accuracy)
-    for name, strategy in _strategies(run, budget, probabilities).items():
-        _search(name, strategy, budget, evaluate, trials, run.config.population * run.config.generations)
+    accuracy, chosen = trained_supernet(run, budget, splits, compute)
+    evaluate, objective = _evaluator(run, budget, accuracy), _objective(run, budget)
+    for name, strategy in _strategies(run, budget, chosen).items():
+        _search(name, strategy, objective, evaluate, trials, run.config.population * run.config.generations)
     write_front(run, trials)
 
 
-def _strategies(run: Run, budget: Budget, probabilities: Probabilities | None) -> dict[str, Strategy]:
+def _objective(run: Run, budget: Budget) -> Objective:
+    """What a candidate is worth. All keep the limits, so the reward decides among those that do."""
+    return REWARDS[run.config.reward](budget.by_metric)
+
+
+def _strategies(run: Run, budget: Budget, chosen: ArchitectureTraining | None) -> dict[str, Strategy]:
     """Random search, and what the method's candidates come from; each is asked for as many."""
     seed, population = run.config.seed, run.config.population
     found: dict[str, Strategy] = {"random": RandomSearch(budget, seed + 1)}
-    if probabilities is not None:
-        found["sampled"] = FromProbabilities(budget, seed, probabilities)
+    if chosen is not None:
+        found["sampled"] = FromProbabilities(budget, seed, chosen.table(), chosen.draw)
     elif METHODS[run.config.method].candidates == "evolution":
         found["evolution"] = Evolution(budget, seed, EvolutionConfig(population, _parents(run)))
     return found
@@ -94,20 +102,19 @@ def workers(compute: Compute) -> int:
 
 
 def trained_supernet(
-    run: Run, space: Space, splits: Splits, compute: Compute
-) -> tuple[PathAccuracy, Probabilities | None]:
-    """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; the
-    probabilities of the choices where the method trains them)."""
-    training, chosen = _training(run, space, splits, compute)
+    run: Run, budget: Budget, splits: Splits, compute: Compute
+) -> tuple[PathAccuracy, ArchitectureTraining | None]:
+    """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; what
+    chooses architectures, where the method trains that)."""
+    training, chosen = _training(run, budget, splits, compute)
     with progress("training the super-network") as report:
         training.run(on_epoch=lambda epoch, record: report(epoch, training.recipe.epochs, _told(record)))
     assert isinstance(training.module, Supernet)
-    resolution = space.input_shape[1]
+    resolution = budget.space.input_shape[1]
     batches = calibration_batches(
         splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
     )
-    accuracy = PathAccuracy(training.module, batches, splits.search, resolution, compute)
-    return accuracy, chosen.table() if chosen else None
+    return PathAccuracy(training.module, batches, splits.search, resolution, compute), chosen
 
 
 def _told(record: Record) -> str:
@@ -115,24 +122,36 @@ def _told(record: Record) -> str:
     return f"loss {record['loss']:.3f}{expected}"
 
 
-def _training(run: Run, space: Space, splits: Splits, compute: Compute) -> tuple[Training, ArchitectureTraining | None]:
+def _training(
+    run: Run, budget: Budget, splits: Splits, compute: Compute
+) -> tuple[Training, ArchitectureTraining | None]:
     """The run's method as a training that has not begun."""
-    method, seed = METHODS[run.config.method], run.config.seed
+    space, seed, trains = budget.space, run.config.seed, METHODS[run.config.method].trains
     recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits.flip)
-    if method.relaxation is None:
-        paths = PATH_SAMPLERS[method.paths or "uniform"]
+    predictor = load_predictor(run, space)
+    if isinstance(trains, Shrinking):
+        training = progressive_shrinking(space, splits.train, recipe, compute, seed, run.path, workers(compute))
+        return training, None
+    if isinstance(trains, Paths):
         training = supernet_training(
-            space, splits.train, recipe, compute, seed, run.path, paths, method.distil, workers(compute)
+            *(space, splits.train, recipe, compute, seed, run.path, PATH_SAMPLERS[trains.sampler], trains.distil),
+            *(workers(compute), predictor.arch_ms),
         )
         return training, None
-    predictor = load_predictor(run, space)
     within_ms = load_budget_ms(run) / max(1.0, predictor.upper_factor(run.config.confidence))
     target_ms = min(within_ms, float(run.needs("feasible.json", "feasible")["largest_ms"]))
-    config = ArchitectureConfig(relaxation=method.relaxation)
     return architecture_search(
-        *(space, splits.train, splits.search, recipe, compute, seed, run.path, config),
-        *(predictor.expected_ms, target_ms, workers(compute)),
+        *(space, splits.train, splits.search, recipe, compute, seed, run.path, ArchitectureConfig(**asdict(trains))),
+        *(predictor, target_ms, workers(compute), _reward(run, budget)),
     )
+
+
+def _reward(run: Run, budget: Budget) -> Reward | None:
+    """What REINFORCE learns from; None is the accuracy, beside a loss of the latency that lands on the budget."""
+    if run.config.reward == HARD:
+        return None
+    objective = _objective(run, budget)
+    return lambda accuracy, arch: objective({"accuracy": accuracy, **budget.metrics(arch)})[0]
 
 
 def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> Evaluator:
@@ -149,7 +168,9 @@ def _evaluator(run: Run, budget: Budget, accuracy: Callable[[Arch], float]) -> E
     return evaluate
 
 
-def _search(name: str, strategy: Strategy, budget: Budget, evaluate: Evaluator, journal: Journal, count: int) -> None:
+def _search(
+    name: str, strategy: Strategy, objective: Objective, evaluate: Evaluator, journal: Journal, count: int
+) -> None:
     done = [trial_of(r) for r in journal.records if r["strategy"] == name]
     known = {tuple(r["arch"]): trial_of(r).metrics for r in journal.records}  # of both strategies
 
@@ -164,7 +185,7 @@ def _search(name: str, strategy: Strategy, budget: Budget, evaluate: Evaluator, 
             report(len(mine), count, f"best {max(r['accuracy'] for r in mine):.4f}")
 
         try:
-            search(strategy, evaluate_once, hard_limits(budget.by_metric), count, done, on_trial)
+            search(strategy, evaluate_once, objective, count, done, on_trial)
         except ReplayError as error:
             raise UserError(_other_search(journal, str(error))) from None
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from hwnas.search.collapse import Concentration, alarms, concentration, frequencies
 from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
 from hwnas.spaces import Space
+from hwnas.stages.limits import load_limits
 from hwnas.stages.ranking import ranking
 from hwnas.stages.run import Run, say
 from hwnas.stages.search import load_compute, trained_supernet
@@ -106,7 +107,7 @@ def _with_supernet(run: Run, trials: Sequence[Record]) -> dict[str, Record]:
     if not trained and not run.config.rank_networks:
         return found
     splits, space = run.splits(), run.space
-    paths, _ = trained_supernet(run, space, splits, load_compute(run, space))
+    paths, _ = trained_supernet(run, load_limits(run, space), splits, load_compute(run, space))
     if trained:
         found["gap"] = discretisation_gap(mixture_accuracy(paths, trained[-1]), trials)
     if run.config.rank_networks:

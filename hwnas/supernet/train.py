@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.datasets import ImageSet
+from hwnas.latency import Predictor
 from hwnas.nn import Compute, Supernet
+from hwnas.spaces import macs
 from hwnas.spaces.space import Arch, Space
-from hwnas.supernet.architecture import ArchitectureConfig, ArchitectureTraining, ExpectedMs
-from hwnas.supernet.paths import PathSampler, uniform
-from hwnas.train import Loss, Losses, Recipe, Training
+from hwnas.supernet.architecture import ArchitectureConfig, ArchitectureTraining, Reward, WeightTraining
+from hwnas.supernet.paths import CostOf, PathSampler, uniform
+from hwnas.supernet.shrinking import ProgressiveShrinking, taught
+from hwnas.train import Loss, Losses, Recipe, Training, steps_per_epoch
 
 MIXED = ("softmax", "gumbel", "hard_gumbel")  # relaxations by which the weights are trained too; others train one path
 
@@ -28,21 +31,47 @@ def supernet_training(
     paths: PathSampler = uniform,
     distil: bool = False,
     workers: int = 0,
+    cost_of: CostOf | None = None,
 ) -> Training:
     """The training of a new super-network; its files are `supernet.pt` and `supernet.jsonl` in `folder`.
 
     Several paths of a step add up to one weight step. distil: all but the first path learn what the first one says
-    (in-place distillation; BigNAS, https://arxiv.org/abs/2003.11142, section 3.1). No weight average: a path's weights
-    are visited too seldom for one to follow them.
+    (in-place distillation; BigNAS, https://arxiv.org/abs/2003.11142, section 3.1). cost_of: what samplers by cost go
+    by, multiply-adds without it. No weight average: a path's weights are visited too seldom for one to follow them.
     """
     torch.manual_seed(seed)
     net = Supernet(space)
+    known_cost_of = cost_of or (lambda arch: float(macs(space.ops(arch))))
 
     def losses(x: Tensor, labels: Tensor, loss: Loss, step: int) -> Iterator[Tensor]:
-        archs = paths(space, random.Random(f"{seed}/{step}"))
+        archs = paths(space, random.Random(f"{seed}/{step}"), known_cost_of)
         return _of_paths(net, archs, x, labels, loss, distil, compute)
 
     return _training(net, losses, images, recipe, compute, seed, folder, workers)
+
+
+def progressive_shrinking(
+    space: Space, images: ImageSet, recipe: Recipe, compute: Compute, seed: int, folder: Path, workers: int = 0
+) -> Training:
+    """The training of a new super-network from its largest network to all of them; files as above.
+
+    Phases are shares of the recipe's epochs, those of Once-for-All (https://arxiv.org/abs/1908.09791).
+    """
+    torch.manual_seed(seed)
+    net = Supernet(space, kernel_transforms=True)
+    steps = recipe.epochs * steps_per_epoch(images, recipe)
+    shrinking = ProgressiveShrinking(net, compute, steps, forget=lambda: training.optimizer.state.clear())
+
+    def losses(x: Tensor, labels: Tensor, loss: Loss, step: int) -> Iterator[Tensor]:
+        soft_labels, archs = shrinking.soft_labels(x), shrinking.archs(random.Random(f"{seed}/{step}"))
+        for arch in archs:
+            with compute.precision():
+                logits = net(x, arch)
+            yield (loss(logits, labels) + taught(logits, soft_labels)) / len(archs)
+
+    training = _training(net, losses, images, recipe, compute, seed, folder, workers)
+    training.companion = shrinking
+    return training
 
 
 def architecture_search(
@@ -54,18 +83,22 @@ def architecture_search(
     seed: int,
     folder: Path,
     config: ArchitectureConfig,
-    expected_ms: ExpectedMs,
+    predictor: Predictor,
     target_ms: float,
     workers: int = 0,
+    reward: Reward | None = None,
 ) -> tuple[Training, ArchitectureTraining]:
     """The training of a new super-network and, beside it, of the probabilities of its choices; files as above.
 
-    Weights learn from `images`, probabilities from `search_images`.
+    Weights learn from `images`, probabilities from `search_images`. reward: as in `ArchitectureTraining`.
     """
     torch.manual_seed(seed)
     net = Supernet(space)
-    steps = recipe.epochs * (len(images.labels) // min(recipe.batch_size, len(images.labels)))
-    chosen = ArchitectureTraining(net, expected_ms, target_ms, search_images, compute, config, seed, steps)
+    steps = recipe.epochs * steps_per_epoch(images, recipe)
+    weights = WeightTraining(images, lambda step: recipe.lr_at((step + 0.5) / steps), recipe.label_smoothing)
+    chosen = ArchitectureTraining(
+        net, predictor, target_ms, search_images, compute, config, seed, steps, reward, weights
+    )
 
     def losses(x: Tensor, labels: Tensor, loss: Loss, step: int) -> Iterator[Tensor]:
         with compute.precision():

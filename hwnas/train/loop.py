@@ -90,8 +90,7 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches only."""
-        return len(self.images.labels) // min(self.recipe.batch_size, len(self.images.labels))
+        return steps_per_epoch(self.images, self.recipe)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         start_s, total_loss = time.perf_counter(), torch.zeros((), device=self.compute.device)
@@ -174,6 +173,11 @@ class Training:
         if self.companion is not None:
             self.companion.load_state_dict(state.get("companion", {}))
         return int(state["epochs"])
+
+
+def steps_per_epoch(images: ImageSet, recipe: Recipe) -> int:
+    """Whole batches only."""
+    return len(images.labels) // min(recipe.batch_size, len(images.labels))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What every search method must do on every space: train, and give candidates that keep the budget."""
 
 import random
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,21 +10,25 @@ from hwnas.datasets import ImageSet
 from hwnas.latency import TablePredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.nn import Compute
-from hwnas.search import METHODS, Budget, FromProbabilities, Limit
+from hwnas.search import METHODS, Budget, FromProbabilities, Limit, Paths, Probabilities, Shrinking
+from hwnas.search.methods import BY_REWARD
 from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes
 from hwnas.spaces.macs import op_macs
 from hwnas.supernet import (
     PATH_SAMPLERS,
     RELAXATIONS,
+    WAYS,
     ArchitectureConfig,
     PathAccuracy,
     architecture_search,
     calibration_batches,
+    progressive_shrinking,
     supernet_training,
 )
 from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
+TYPICAL = ("proxyless_small", "nas_bench_macro")  # kernels, expansions and skips; choices that share no weights
 
 
 def images_of(count):
@@ -38,37 +43,58 @@ def near(space):
 
 def test_every_part_of_a_method_is_there():
     for method in METHODS.values():
-        assert (method.paths is None) != (method.relaxation is None)
-        assert method.paths in {None, *PATH_SAMPLERS}
-        assert method.relaxation in {None, "reinforce", *RELAXATIONS}
-        assert (method.candidates == "sampled") == (method.relaxation is not None)
+        match method.trains:
+            case Paths(sampler=sampler):
+                assert sampler in PATH_SAMPLERS
+            case Probabilities(relaxation=relaxation):
+                assert relaxation in WAYS
+                assert (relaxation in BY_REWARD) == (relaxation not in RELAXATIONS)
+                ArchitectureConfig(**asdict(method.trains))
 
 
-@pytest.mark.parametrize("space_name", SPACES)
-@pytest.mark.parametrize("name", METHODS)
-def test_it_trains_and_its_candidates_keep_the_budget(name, space_name, tmp_path):
+def training_of(method, space, images, folder, predictor, target_ms):
+    """The training of a method, and what chooses architectures where it trains that."""
+    recipe = Recipe(epochs=2, batch_size=8, flip=False)
+    match method.trains:
+        case Paths(sampler=sampler, distil=distil):
+            paths = PATH_SAMPLERS[sampler]
+            return supernet_training(
+                space, images, recipe, CPU, 0, folder, paths, distil, cost_of=predictor.arch_ms
+            ), None
+        case Shrinking():
+            return progressive_shrinking(space, images, recipe, CPU, 0, folder), None
+    config = ArchitectureConfig(**asdict(method.trains) | {"every": 1, "batch_size": 8})
+    return architecture_search(space, images, images, recipe, CPU, 0, folder, config, predictor, target_ms)
+
+
+def check(name, space_name, folder):
     method, space = METHODS[name], build_space(SpaceConfig(space_name, SIDE, 4, width_mult=0.25))
     predictor = TablePredictor(space, {k: 0.01 + op_macs(s) / 1e7 for k, s in rows_to_measure(space).items()})
     low_ms, high_ms = map(predictor.arch_ms, extremes(space))
-    target_ms = low_ms + 0.4 * (high_ms - low_ms)
-    recipe, images = Recipe(epochs=2, batch_size=8, flip=False), images_of(16)
-    if method.relaxation is None:
-        paths = PATH_SAMPLERS[method.paths]
-        training = supernet_training(space, images, recipe, CPU, 0, tmp_path, paths, method.distil)
-    else:
-        config = ArchitectureConfig(relaxation=method.relaxation, every=1, batch_size=8)
-        training, chosen = architecture_search(
-            space, images, images, recipe, CPU, 0, tmp_path, config, predictor.expected_ms, target_ms
-        )
+    target_ms, images = low_ms + 0.4 * (high_ms - low_ms), images_of(16)
+    training, chosen = training_of(method, space, images, folder, predictor, target_ms)
     training.run()
     assert all(np.isfinite(record["loss"]) for record in training.history())
     accuracy = PathAccuracy(training.module, calibration_batches(images, SIDE, 1, 16, CPU), images, SIDE, CPU)
     budget = Budget(space, (Limit("latency_ms", predictor.arch_ms, target_ms),))
-    if method.relaxation is None:
+    if chosen is None:
         candidates = [budget.sample(random.Random(0))]
     else:
-        strategy = FromProbabilities(budget, 0, chosen.table())
+        strategy = FromProbabilities(budget, 0, chosen.table(), chosen.draw)
         candidates = [strategy.ask() for _ in range(3)]
         assert budget.excess(candidates[0]) >= -near(space)
     assert all(budget.holds(arch) for arch in candidates)
     assert 0 <= accuracy(candidates[0]) <= 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("space_name", TYPICAL)
+def test_it_trains_and_its_candidates_keep_the_budget(name, space_name, tmp_path):
+    check(name, space_name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("space_name", sorted(set(SPACES) - set(TYPICAL)))
+def test_so_it_does_on_every_other_space(name, space_name, tmp_path):
+    check(name, space_name, tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute, Supernet
-from hwnas.spaces import SpaceConfig, build_space
+from hwnas.spaces import SpaceConfig, build_space, extremes, macs
 from hwnas.supernet import PATH_SAMPLERS, PathAccuracy, calibration_batches, recalibrate, supernet_training
 from hwnas.train import Recipe
 
@@ -21,10 +21,32 @@ def images_of(count):
     return ImageSet(rng.integers(0, 255, (count, 3, 32, 32), dtype=np.uint8), np.arange(count) % 4)
 
 
+def million_macs(arch):
+    return macs(SPACE.ops(arch)) / 1e6
+
+
+def test_paths_uniform_over_cost_are_as_often_cheap_as_dear():
+    rng = random.Random(0)
+    low, high = map(million_macs, extremes(SPACE))
+
+    def in_quarters(sampler):
+        costs = [million_macs(sampler(SPACE, rng, million_macs)[0]) for _ in range(400)]
+        return np.histogram(costs, 4, (low, high))[0] / 400
+
+    assert in_quarters(PATH_SAMPLERS["uniform_cost"]).min() > 0.18
+    assert in_quarters(PATH_SAMPLERS["uniform"]).min() < 0.05
+
+
+def test_a_cost_that_no_path_has_is_not_looked_for_without_end():
+    first = {0: 0.0, 1: 0.0, 2: 1.0}  # nothing between: of a space of two decisions
+    (arch,) = PATH_SAMPLERS["uniform_cost"](SPACE, random.Random(3), lambda arch: first[min(arch[0], 2)])
+    assert SPACE.check(arch) is None
+
+
 @pytest.mark.parametrize("name", PATH_SAMPLERS)
 def test_paths_are_legal_and_cover_every_choice(name):
     rng = random.Random(0)
-    paths = [path for _ in range(200) for path in PATH_SAMPLERS[name](SPACE, rng)]
+    paths = [path for _ in range(200) for path in PATH_SAMPLERS[name](SPACE, rng, million_macs)]
     for column, decision in zip(zip(*paths, strict=True), SPACE.decisions, strict=True):
         assert set(column) == set(range(len(decision.choices)))
 
