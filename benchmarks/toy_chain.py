@@ -22,7 +22,7 @@ from hwnas.stages.train import train_from_scratch
 from hwnas.storage import Journal, Record, exclusive
 
 NAME, RESOLUTION, CLASSES = "toy_chain", 16, 10
-EPOCHS, SEEDS = 4, 3  # of each network; a seed draws images and weights anew
+EPOCHS, SEEDS = 4, 2  # of each network; a seed draws images and weights anew
 LAYERS = ((16, 2), (16, 1), (24, 1), (24, 1))  # (channels, stride)
 BLOCKS = {"k3e1": (3, 1), "k3e3": (3, 3), "k5e6": (5, 6)}  # (kernel, expansion)
 STEM_CHANNELS = 8
@@ -45,7 +45,9 @@ def toy_chain(resolution: int = RESOLUTION, width_mult: float = 1.0, num_classes
     return chain.space(NAME)
 
 
-SPACES[NAME] = toy_chain  # the stages of a run find it by its name
+def register() -> None:
+    """The stages of a run find a space by its name."""
+    SPACES[NAME] = toy_chain
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, default=TRUTH)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    register()
     with exclusive(options.out):
         train_all(options.out, Journal(options.truth))
 
