@@ -35,6 +35,7 @@ STAGES = {
     "train": "Train the winner and its baselines from scratch.",
     "export": "Write ONNX and TFLite, checked against the trained network.",
     "measure": "Measure the exported model on the device.",
+    "trust": "Check the search: against random draws, for collapse, and its ranking by networks trained from scratch.",
     "report": "Write report.html.",
 }
 SHARED_STAGES = ("search", "train")  # those that several processes may share
@@ -76,6 +77,8 @@ def _stage_options(
     attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
     checkpoint_every_s: Annotated[float | None, typer.Option(help="Seconds of training that a crash may cost.")] = None,
     processes_may_change: Annotated[bool | None, typer.Option(help="Go on with more or fewer processes.")] = None,
+    rank_networks: Annotated[int | None, typer.Option(help="Networks that trust trains from scratch.")] = None,
+    rank_epochs: Annotated[int | None, typer.Option(help="Epochs of each of these.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""
 

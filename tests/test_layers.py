@@ -72,7 +72,8 @@ def test_spaces_and_search_do_not_know_torch(layer):
 def test_search_and_training_import_without_export_and_device_packages():
     absent = ["pydantic", "litert_torch", "ai_edge_litert", "onnx", "onnxruntime", "optuna", "plotly"]
     code = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in absent)
-    code += "import hwnas.search, hwnas.supernet, hwnas.train, hwnas.stages.search, hwnas.stages.train, hwnas.cli"
+    code += "import hwnas.search, hwnas.supernet, hwnas.train, hwnas.cli\n"
+    code += "import hwnas.stages.search, hwnas.stages.train, hwnas.stages.trust"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.spaces import Decision, SpaceConfig, build_space
+from hwnas.search.evidence import wilson_interval
+from hwnas.spaces import Decision, Space, SpaceConfig, build_space
 from hwnas.storage import Journal, Record, read_json
 
 LABELS = {"winner": "searched", "random": "best of random search", "mobilenet_v2": "MobileNetV2, width-scaled"}
-Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Findings:
     trained: Record
     exported: Record
     measured: Record
+    trust: Record
     too_slow: list[Record]  # winners whose exported file broke the budget
     trials: list[Record]
     supernet: list[Record]
@@ -35,13 +36,17 @@ class Findings:
         return [(x, self.selection[x], self.trained.get(x, {})) for x in LABELS if x in self.selection]
 
     @property
-    def decisions(self) -> tuple[Decision, ...]:
-        """What the search chose among; empty while it is not known."""
+    def space(self) -> Space | None:
+        """What was searched, with two classes: no decision depends on them. None while it is not known."""
         known = self.config or self.selection.get("winner")
         if not known:
-            return ()
-        classes = 2  # no decision depends on it
-        return build_space(SpaceConfig(known["space"], known["resolution"], classes, known["width_mult"])).decisions
+            return None
+        return build_space(SpaceConfig(known["space"], known["resolution"], 2, known["width_mult"]))
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What the search chose among; empty while it is not known."""
+        return self.space.decisions if self.space else ()
 
     @property
     def budget_ms(self) -> float | None:
@@ -75,6 +80,7 @@ def read_findings(run: Path) -> Findings:
         trained=trained,
         exported=exported,
         measured=measured,
+        trust=_record(run, "trust.json"),
         too_slow=too_slow,
         trials=_lines(run / "trials.jsonl"),
         supernet=_lines(run / "supernet.jsonl"),
@@ -96,14 +102,6 @@ def _record(run: Path, name: str) -> Record:
 
 def _lines(path: Path) -> list[Record]:
     return Journal(path).records
-
-
-def wilson_interval(right_share: float, images: int) -> tuple[float, float]:
-    """95 % interval of an accuracy counted on `images` images (Wilson 1927)."""
-    centre = right_share + Z_95**2 / (2 * images)
-    half = Z_95 * (right_share * (1 - right_share) / images + Z_95**2 / (4 * images**2)) ** 0.5
-    scale = 1 + Z_95**2 / images
-    return (centre - half) / scale, (centre + half) / scale
 
 
 def trained_interval(trained: Record) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from hwnas.report.plots import (
 )
 from hwnas.report.style import STYLE
 from hwnas.report.summary import HEADINGS, headline, rows_of, undecided
+from hwnas.report.trust import CHECKS, collapse, drawn_against_own, probabilities, ranks, rows_of_checks
 from hwnas.storage import Record, write_text
 
 # The browser itself is told to fetch nothing.
@@ -137,6 +138,14 @@ def _chosen(names: Sequence[str], choices: Sequence[str]) -> str:
     return " | ".join(by_stage(names, choices)) if len(names) == len(choices) else " ".join(choices)
 
 
+def _trust(found: Findings) -> str:
+    rows = rows_of_checks(found)
+    if not rows:
+        return ""
+    figures = [drawn_against_own(found), ranks(found), collapse(found), probabilities(found)]
+    return table(CHECKS, rows) + "".join(figures)
+
+
 def _provenance(found: Findings) -> str:
     identity = found.predictor.get("identity", {})
     parts = [_stages(found.events) if found.events else ""]
@@ -187,6 +196,7 @@ SECTIONS: dict[str, Callable[[Findings], str]] = {
     "Result": _result,
     "Candidates and Pareto front": pareto,
     "Evolution against random search": best_so_far,
+    "Can this search be trusted?": _trust,
     "Where the searched network spends its time": layers,
     "Predicted against measured": predicted_against_measured,
     "Training": training,

@@ -1,7 +1,6 @@
 """The figures of the page: each a function from findings to HTML, empty where its stage has not run."""
 
 import html
-import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -13,10 +12,8 @@ from hwnas.latency.fitting import base_of, from_record
 from hwnas.objective import accuracy_and_latency, pareto_front
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
 from hwnas.spaces import Arch, Decision, OpSpec, Slot, SpaceConfig, build_space
-from hwnas.spaces.chain import SKIP
 from hwnas.storage import Record
 
-COLLAPSED = 0.6  # mean probability of skips from which on a search counts as collapsed: seven choices begin at 0.14
 STRATEGIES = ("random", "evolution", "sampled")
 COLORS = {
     **{
@@ -235,41 +232,6 @@ def _measured(name: str, networks: Sequence[Record]) -> Any:
     return go.Scatter(x=x, y=y, mode="markers", name=name, marker=marker, hovertemplate=template)
 
 
-def probabilities(found: Findings) -> str:
-    """How sure the probabilities of the choices became, epoch by epoch; empty for methods that train none."""
-    epochs = [record for record in found.supernet if "probabilities" in record]
-    if not epochs:
-        return ""
-    at = [record["epoch"] for record in epochs]
-    curves = {
-        "entropy, 1 where all choices are equally likely": [_entropy(r["probabilities"]) for r in epochs],
-        "probability of skips, where there is one": [_skips(found, r["probabilities"]) for r in epochs],
-    }
-    if found.budget_ms is not None:
-        curves["expected latency / budget"] = [record["expected_ms"] / found.budget_ms for record in epochs]
-    traces = [go.Scatter(x=at, y=y, name=name, mode="lines+markers") for name, y in curves.items()]
-    skips = _skips(found, epochs[-1]["probabilities"])
-    alarm = " Skips have taken over: the search has collapsed." if skips > COLLAPSED else ""
-    text = f"Probabilities, trained on the search part: skips end at {in_percent(skips)} on average.{alarm}"
-    return paragraph(text) + plot("probabilities", traces, "epoch", "mean over the decisions", height=360)
-
-
-def _entropy(table: Sequence[Sequence[float]]) -> float:
-    """Mean over the decisions, each as a share of the most that it can be."""
-    shares = [-sum(p * math.log(p) for p in choices if p > 0) / math.log(len(choices)) for choices in table]
-    return sum(shares) / len(shares)
-
-
-def _skips(found: Findings, table: Sequence[Sequence[float]]) -> float:
-    """Mean probability of the skip, over the decisions that offer one; 0 where none does."""
-    offered = [
-        choices[decision.choices.index(SKIP)]
-        for decision, choices in zip(found.decisions, table, strict=True)
-        if SKIP in decision.choices
-    ]
-    return sum(offered) / len(offered) if offered else 0.0
-
-
 def training(found: Findings) -> str:
     """Loss and search-part accuracy by epoch, of the super-network and of every network trained."""
     curves = {"super-network": found.supernet, **{_curve_name(found, k): rows for k, rows in found.curves.items()}}
@@ -277,7 +239,7 @@ def training(found: Findings) -> str:
         _epochs(key, title, {name: rows for name, rows in curves.items() if rows and key in rows[0]})
         for key, title in (("loss", "training loss"), ("search_accuracy", "accuracy (search part)"))
     ]
-    return f'<div class="pair">{"".join(figures)}</div>{probabilities(found)}' if any(figures) else ""
+    return f'<div class="pair">{"".join(figures)}</div>' if any(figures) else ""
 
 
 def _curve_name(found: Findings, journal: str) -> str:

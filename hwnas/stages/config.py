@@ -10,6 +10,7 @@ from hwnas.objective import HARD, REWARDS
 from hwnas.search.methods import METHODS
 from hwnas.storage import read_json
 
+FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
 PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
 
@@ -27,7 +28,8 @@ SETTLED_BY = {
     "train_epochs": "train",
     "lr": "train.json",
     "precision": "compute.json",
-    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change")),  # how to go on is asked each time
+    # how to go on is asked each time
+    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change", "rank_networks", "rank_epochs")),
 }
 
 
@@ -66,6 +68,8 @@ class RunConfig:
     attempts: int = 3
     checkpoint_every_s: float = 60.0
     processes_may_change: bool = False
+    rank_networks: int = 0
+    rank_epochs: int = 20
 
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS`; None: any."""
@@ -105,14 +109,20 @@ class RunConfig:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
         if self.precision not in PRECISIONS:
             raise UserError(f"--precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
+        if 0 < self.rank_networks < FEWEST_RANKED:
+            raise UserError(
+                f"--rank-networks is {self.rank_networks}; allowed are 0, which measures no order, and {FEWEST_RANKED} "
+                "or more"
+            )
         if self.budget_ms is not None and self.budget_of_median is not None:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
 
 
 LEAST = {
     **dict.fromkeys(("calibration_networks", "batch_size", "population"), 2),
-    **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches", "train_epochs", "attempts"), 1),
-    "seed": 0,
+    **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches"), 1),
+    **dict.fromkeys(("train_epochs", "rank_epochs", "attempts"), 1),
+    **dict.fromkeys(("seed", "rank_networks"), 0),
     "resolution": 1,
 }
 

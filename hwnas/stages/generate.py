@@ -3,7 +3,7 @@
 from types import ModuleType
 
 from hwnas.errors import UserError
-from hwnas.stages import export, feasible, fit, measure, plan, profile, report, search, select, train
+from hwnas.stages import export, feasible, fit, measure, plan, profile, report, search, select, train, trust
 from hwnas.stages.feasible import NO_BUDGET
 from hwnas.stages.measure import OverBudget
 from hwnas.stages.run import Run, say
@@ -23,6 +23,7 @@ def run_stage(run: Run) -> None:
             break
     else:
         raise OverBudget(f"none of {run.config.attempts} exported candidates kept the budget; see measure.json")
+    _run(run, "trust", trust)
     _run(run, "report", report)
 
 

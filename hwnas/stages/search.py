@@ -109,7 +109,7 @@ def workers(compute: Compute) -> int:
 
 def trained_supernet(
     run: Run, budget: Budget, splits: Splits, compute: Compute
-) -> tuple[Callable[[Arch], float], ArchitectureTraining | None]:
+) -> tuple[PathAccuracy, ArchitectureTraining | None]:
     """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; what
     chooses architectures, where the method trains that)."""
     training, chosen = _training(run, budget, splits, compute)

@@ -41,9 +41,20 @@ def build_network(network: Record, seed: int) -> Network:
 
 
 def _train(run: Run, label: str, name: str, record: Record, splits: Splits, compute: Compute) -> Record:
+    found = train_from_scratch(run, record, f"train/{name}", run.config.train_epochs, label, splits, compute)
+    return {"checkpoint": name, **found}
+
+
+def train_from_scratch(
+    run: Run, record: Record, stem: str, epochs: int, title: str, splits: Splits, compute: Compute
+) -> Record:
+    """What training a network of `selection.json`'s form with the run's recipe gives: accuracies and seconds.
+
+    Its files in the run directory are `stem`.pt and `stem`.jsonl, from which an interrupted training goes on.
+    """
     network, resolution = build_network(record, run.config.seed), run.config.resolution
-    recipe = run.recipe(run.config.train_epochs, run.config.lr, splits)
-    files = run.file(f"train/{name}.pt"), run.file(f"train/{name}.jsonl")
+    recipe = run.recipe(epochs, run.config.lr, splits)
+    files = run.file(f"{stem}.pt"), run.file(f"{stem}.jsonl")
     training = Training(
         *(network, splits.train, resolution, recipe, compute, run.config.seed, *files, workers(compute)),
         checkpoint_every_s=run.config.checkpoint_every_s,
@@ -55,14 +66,12 @@ def _train(run: Run, label: str, name: str, record: Record, splits: Splits, comp
         network.eval()
         return shared_accuracy(network, splits.search, resolution, compute)
 
-    with progress(f"training {label}") as report:
+    with progress(f"training {title}") as report:
         training.run(search_accuracy, lambda epoch, r: report(epoch, recipe.epochs, f"{r['search_accuracy']:.4f}"))
-    epochs = training.history()
     return {
-        "checkpoint": name,
         "search_accuracy": search_accuracy(),
         "test_accuracy": shared_accuracy(network, splits.test, resolution, compute),
         "test_images": len(splits.test.labels),
         "epochs": recipe.epochs,
-        "seconds": sum(r["seconds"] for r in epochs),
+        "seconds": sum(r["seconds"] for r in training.history()),
     }

@@ -1,6 +1,6 @@
 """Accuracy of one path of a super-network: batch norm recalibrated for it, then counted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,12 +25,19 @@ def calibration_batches(
     return [batch for batch, _ in eval_batches(chosen, resolution, batch_size, compute)]
 
 
-@torch.no_grad()
 def recalibrate(net: Supernet, arch: Arch, batches: Sequence[Tensor], compute: Compute) -> None:
     """Batch-norm statistics become the path's plain mean over the batches; no weight changes.
 
     The statistics that training left are a mixture over all paths (SPOS, section 3.4). Training images, no labels.
     """
+    recalibrate_forward(net, lambda x: net(x, arch), batches, compute)
+
+
+@torch.no_grad()
+def recalibrate_forward(
+    net: Supernet, forward: Callable[[Tensor], Tensor], batches: Sequence[Tensor], compute: Compute
+) -> None:
+    """The same for whatever of the super-network `forward` runs."""
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -40,7 +47,7 @@ def recalibrate(net: Supernet, arch: Arch, batches: Sequence[Tensor], compute: C
     try:
         with compute.precision():
             for batch in batches:
-                net(batch, arch)
+                forward(batch)
     finally:
         net.eval()
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -62,5 +69,9 @@ class PathAccuracy:
         self.images = StoredBatches(search_images, resolution, EVAL_BATCH, compute)
 
     def __call__(self, arch: Arch) -> float:
-        recalibrate(self.net, arch, self.batches, self.compute)
-        return accuracy_on(lambda x: self.net(x, arch), self.images, self.compute)
+        return self.of(lambda x: self.net(x, arch))
+
+    def of(self, forward: Callable[[Tensor], Tensor]) -> float:
+        """The same of whatever of the super-network `forward` runs."""
+        recalibrate_forward(self.net, forward, self.batches, self.compute)
+        return accuracy_on(forward, self.images, self.compute)

@@ -12,6 +12,37 @@ SPACE = build_space(SpaceConfig("proxyless_small", 32, 2))
 HOSTILE = '<script>alert("x")</script>'
 
 
+NARROWING = [
+    {"skip_share": 0.1, "entropy": 0.9, "dominant": "k3e3", "dominant_share": 0.2},
+    {"skip_share": 0.9, "entropy": 0.2, "dominant": "skip", "dominant_share": 0.9},
+]
+TRUST = {
+    "baseline": {
+        "verdict": "good",
+        "method": {"count": 4, "best": 0.57, "above_share": 1.0},
+        "random": {"count": 4, "mean": 0.515, "best": 0.53},
+        "expected_best": {"of": 4, "mean": 0.525, "low": 0.51, "high": 0.53},
+        "images": 100,
+    },
+    "trained": {
+        **{"verdict": "unclear", "same_network": False, "winner": 0.9, "random": 0.88, "difference": 0.02},
+        **{"low": -0.0123, "high": 0.0456, "images": 1000},
+    },
+    "ranking": {
+        **{"verdict": "bad", "tau": 0.25, "low": -0.5, "high": 0.75, "epochs": 3},
+        "networks": [
+            {"supernet_accuracy": 0.4, "test_accuracy": 0.8},
+            {"supernet_accuracy": 0.5, "test_accuracy": 0.9},
+        ],
+    },
+    "collapse": {
+        **{"verdict": "bad", "over": "epoch", "alarms": ["Skips have taken over: the search has collapsed."]},
+        **{"history": NARROWING, "random_draws": NARROWING[0]},
+    },
+    "gap": {"verdict": "bad", "mixture": 0.75, "derived": 0.5, "gap": 0.25},
+}
+
+
 def network(label, arch):
     """A network as `selection.json` holds it."""
     ops = SPACE.ops(arch)
@@ -72,6 +103,7 @@ def files(archs):
             **{"budget_ms": 2.0, "smallest_ms": 0.5, "median_ms": 3.0, "largest_ms": 9.0},
             **{"share_within": 0.2512, "samples": 400, "limits": {"latency_upper_ms": 2.0}, "confidence": 0.9},
         },
+        "trust.json": TRUST,
         "compute.json": {"device": "cpu", "channels_last": True, "autocast": False, "timings_ms": {"cpu": 52.5}},
         "measure.json": {
             **{"checkpoint": "winner", "runtime": "ort", "budget_ms": 2.0, "median_ms": 1.7654, "within_budget": True},

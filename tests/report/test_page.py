@@ -29,7 +29,15 @@ def test_every_candidate_has_its_layers_on_hover(run):
 @pytest.mark.parametrize(
     "name",
     [
-        *("selection.json", "train.json", "predictor.json", "feasible.json", "measure.json", "export.json"),
+        *(
+            "selection.json",
+            "train.json",
+            "predictor.json",
+            "trust.json",
+            "feasible.json",
+            "measure.json",
+            "export.json",
+        ),
         *("trials.jsonl", "supernet.jsonl", "events.jsonl", "images/splits.json", "config.json", "compute.json"),
     ],
 )

@@ -3,8 +3,7 @@
 import pytest
 
 from hwnas.report import read_findings
-from hwnas.report.plots import best_so_far, by_stage, layers, pareto, probabilities, training
-from hwnas.storage import Journal
+from hwnas.report.plots import best_so_far, by_stage, layers, pareto, training
 
 
 def test_choices_are_grouped_by_stage():
@@ -40,20 +39,3 @@ def test_curves_have_the_names_of_their_networks(run):
 @pytest.mark.parametrize("figure", [pareto, best_so_far, layers, training])
 def test_nothing_to_draw_is_an_empty_string(tmp_path, figure):
     assert figure(read_findings(tmp_path)) == ""
-
-
-@pytest.mark.parametrize(("skip", "collapsed"), [(1 / 7, False), (0.9, True)])
-def test_probabilities_that_collapse_to_skips_raise_an_alarm(run, skip, collapsed):
-    found = read_findings(run)
-    assert probabilities(found) == ""
-    table = [
-        [skip if c == "skip" else (1 - skip * has_skip) / (len(d.choices) - has_skip) for c in d.choices]
-        for d in found.decisions
-        for has_skip in ["skip" in d.choices]
-    ]
-    Journal(run / "supernet.jsonl").append({"epoch": 2, "loss": 1.5, "expected_ms": 2.5, "probabilities": table})
-    figure = probabilities(read_findings(run))
-    assert f"skips end at {100 * skip:.1f} %" in figure
-    assert ("has collapsed" in figure) == collapsed
-    assert "expected latency" in figure
-    assert figure in training(read_findings(run))

@@ -1,0 +1,73 @@
+"""Networks across the super-network's accuracies, trained from scratch: does it rank them as training does?"""
+
+import random
+
+import numpy as np
+
+from hwnas.datasets import Splits
+from hwnas.errors import UserError
+from hwnas.latency import kendall_tau
+from hwnas.nn import Compute
+from hwnas.search.evidence import kendall_interval
+from hwnas.spaces import Arch, Space
+from hwnas.stages.config import FEWEST_RANKED
+from hwnas.stages.progress import progress
+from hwnas.stages.run import Run, say
+from hwnas.stages.train import checkpoint_name, train_from_scratch
+from hwnas.storage import Journal, Record
+from hwnas.supernet import PathAccuracy
+
+DRAWN_PER_NETWORK = 4  # networks drawn from the space for each one that is trained
+DRAWS = 50  # tries per network to be drawn, as all are to be different
+
+
+def ranking(run: Run, paths: PathAccuracy, splits: Splits) -> Record:
+    """Kendall's tau between super-network and standalone accuracy, its interval, and the networks."""
+    space, epochs = run.space, run.config.rank_epochs
+    chosen = spread(candidates(run, space, paths), run.config.rank_networks)
+    networks = [_trained(run, space, number, found, splits, paths.compute) for number, found in enumerate(chosen)]
+    supernet, alone = (np.array([n[key] for n in networks]) for key in ("supernet_accuracy", "test_accuracy"))
+    low, high = kendall_interval(supernet, alone)
+    return {"tau": kendall_tau(supernet, alone), "low": low, "high": high, "epochs": epochs, "networks": networks}
+
+
+def candidates(run: Run, space: Space, paths: PathAccuracy) -> list[Record]:
+    """Different random networks of the whole space with the super-network's accuracy, from `trust/candidates.jsonl`."""
+    rng, count = random.Random(f"trust/{run.config.seed}"), DRAWN_PER_NETWORK * run.config.rank_networks
+    drawn = list(dict.fromkeys(space.sample(rng) for _ in range(DRAWS * count)))[:count]
+    if len(drawn) < FEWEST_RANKED:
+        raise UserError(
+            f"{space.name} has {space.size} networks, too few for an order: give --rank-networks 0, or search another "
+            "--space in another --out"
+        )
+    journal, loss = run.journal("trust/candidates.jsonl"), run.journal("supernet.jsonl").records[-1]["loss"]
+    if any(record["supernet_loss"] != loss for record in journal.records):
+        say(f"{journal.path} is of another super-network: evaluated again")
+        journal.clear()
+    _evaluate(drawn, paths, loss, journal)
+    return journal.records[: len(drawn)]
+
+
+def _evaluate(drawn: list[Arch], paths: PathAccuracy, loss: float, journal: Journal) -> None:
+    with progress("super-network's accuracy across the space") as report:
+        for number in range(len(journal.records), len(drawn)):
+            found = {"arch": list(drawn[number]), "supernet_accuracy": paths(drawn[number]), "supernet_loss": loss}
+            journal.append(found)
+            report(number + 1, len(drawn), "")
+
+
+def spread(found: list[Record], count: int) -> list[Record]:
+    """So many of them, from the least to the most accurate in even steps of rank."""
+    ordered = sorted(found, key=lambda record: float(record["supernet_accuracy"]))
+    count = min(count, len(ordered))
+    return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
+
+
+def _trained(run: Run, space: Space, number: int, found: Record, splits: Splits, compute: Compute) -> Record:
+    """A candidate with what it gets by itself; a training that was finished before is read from its checkpoint."""
+    epochs, size = run.config.rank_epochs, {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
+    network = {"space": space.name, "num_classes": space.num_classes, **size, "arch": found["arch"]}
+    stem, title = f"trust/{checkpoint_name(network)}-e{epochs}", f"network {number + 1} of {run.config.rank_networks}"
+    alone = train_from_scratch(run, network, stem, epochs, title, splits, compute)
+    kept = {key: alone[key] for key in ("search_accuracy", "test_accuracy", "test_images", "seconds")}
+    return {"arch": found["arch"], "supernet_accuracy": found["supernet_accuracy"], **kept}
