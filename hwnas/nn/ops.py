@@ -5,7 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Layer, Linear, SqueezeExcite
+from hwnas.spaces.layers import (
+    Activation,
+    BatchNorm,
+    Block,
+    Conv,
+    FactorizedReduce,
+    GlobalPool,
+    Layer,
+    Linear,
+    Pool,
+    Relu,
+    SqueezeExcite,
+)
 
 CLASSIFIER_DROPOUT = 0.2  # before the last linear layer while training, as in MobileNetV2 and MobileNetV3
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -29,16 +41,66 @@ class ConvBatchNorm(nn.Module):
             layer.out_channels,
             layer.kernel,
             layer.stride,
-            layer.kernel // 2,
-            groups=layer.groups,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
             bias=False,
         )
-        self.bn = nn.BatchNorm2d(layer.out_channels)
+        self.bn = nn.BatchNorm2d(layer.out_channels) if layer.norm else nn.Identity()
         self.activation = layer.activation
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
         return ACTIVATIONS[self.activation](self.bn(self.conv(x)))
+
+
+class ScaleAndShift(nn.BatchNorm2d):
+    """Batch norm that no converter can fold into a convolution: at inference a product and a sum, not five operators."""
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """(scale, shift) of every channel."""
+        assert self.running_var is not None
+        assert self.running_mean is not None
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, input: Tensor) -> Tensor:  # (N, C, H, W) -> the same
+        if self.training:
+            return super().forward(input)
+        scale, shift = self.folded()
+        return input * scale[:, None, None] + shift[:, None, None]
+
+
+class Pooling(nn.Module):
+    """Of a `Pool`. A padded mean of stride 2 is every second pixel of that of stride 1: TFLite has no such operator."""
+
+    def __init__(self, layer: Pool) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H / stride, W / stride)
+        kernel, stride, padding = self.layer.kernel, self.layer.stride, (self.layer.kernel - 1) // 2
+        if self.layer.kind == "max":
+            return nn.functional.max_pool2d(x, kernel, stride, padding)
+        if not padding:
+            return nn.functional.avg_pool2d(x, kernel, stride)
+        y = nn.functional.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
+        return y[:, :, ::stride, ::stride] if stride > 1 else y
+
+
+class Reduction(nn.Module):
+    """The two convolutions of a `FactorizedReduce`."""
+
+    def __init__(self, layer: FactorizedReduce) -> None:
+        super().__init__()
+        first = layer.out_channels // 2
+        self.halves = nn.ModuleList(
+            ConvBatchNorm(Conv(layer.in_channels, half, 1, 2, activation="none"))
+            for half in (first, layer.out_channels - first)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / 2, W / 2)
+        return torch.cat([self.halves[0](x), self.halves[1](x[:, :, 1:, 1:])], 1)
 
 
 class MeanOverImage(nn.Module):
@@ -96,6 +158,14 @@ def _layer_module(layer: Layer) -> nn.Module:
             return Dense(layer)
         case SqueezeExcite():
             return Excitation(layer)
+        case Relu():
+            return nn.ReLU()
+        case BatchNorm():
+            return ScaleAndShift(layer.channels)
+        case Pool():
+            return Pooling(layer)
+        case FactorizedReduce():
+            return Reduction(layer)
 
 
 class BlockModule(nn.Module):
@@ -120,7 +190,11 @@ def layer_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """
     folded = []
     for child in module.modules():
-        if isinstance(child, ConvBatchNorm):
+        if isinstance(child, ScaleAndShift):
+            folded.append(child.folded())
+        elif isinstance(child, ConvBatchNorm) and isinstance(child.bn, nn.Identity):
+            folded.append((child.conv.weight, torch.zeros(child.conv.out_channels)))
+        elif isinstance(child, ConvBatchNorm):
             bn = child.bn
             assert bn.running_var is not None
             assert bn.running_mean is not None
