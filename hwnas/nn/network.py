@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hwnas.nn.elastic import ElasticBlock, shares
 from hwnas.nn.ops import BlockModule
-from hwnas.spaces.layers import Block, block
+from hwnas.spaces.layers import block
 from hwnas.spaces.space import ZERO, Arch, Slot, Space, Wire
 
 

@@ -54,20 +54,22 @@ class ConvBatchNorm(nn.Module):
         return ACTIVATIONS[self.activation](self.bn(self.conv(x)))
 
 
-class ScaleAndShift(nn.BatchNorm2d):
-    """Batch norm that no converter can fold into a convolution: at inference a product and a sum, not five operators."""
+def scale_and_shift(bn: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm does to each channel at inference: (channels,), (channels,)."""
+    assert isinstance(bn, nn.BatchNorm2d)
+    assert bn.running_var is not None
+    assert bn.running_mean is not None
+    scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+    return scale, bn.bias - bn.running_mean * scale
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """(scale, shift) of every channel."""
-        assert self.running_var is not None
-        assert self.running_mean is not None
-        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        return scale, self.bias - self.running_mean * scale
+
+class ScaleAndShift(nn.BatchNorm2d):
+    """Batch norm that cannot be folded into a convolution: at inference a product and a sum, not five operators."""
 
     def forward(self, input: Tensor) -> Tensor:  # (N, C, H, W) -> the same
         if self.training:
             return super().forward(input)
-        scale, shift = self.folded()
+        scale, shift = scale_and_shift(self)
         return input * scale[:, None, None] + shift[:, None, None]
 
 
@@ -191,15 +193,11 @@ def layer_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     folded = []
     for child in module.modules():
         if isinstance(child, ScaleAndShift):
-            folded.append(child.folded())
-        elif isinstance(child, ConvBatchNorm) and isinstance(child.bn, nn.Identity):
+            folded.append(scale_and_shift(child))
+        elif isinstance(child, ConvBatchNorm) and not isinstance(child.bn, nn.BatchNorm2d):
             folded.append((child.conv.weight, torch.zeros(child.conv.out_channels)))
         elif isinstance(child, ConvBatchNorm):
-            bn = child.bn
-            assert bn.running_var is not None
-            assert bn.running_mean is not None
-            scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-            shift = bn.bias - bn.running_mean * scale
+            scale, shift = scale_and_shift(child.bn)
             folded.append((child.conv.weight * scale[:, None, None, None], shift))
         elif isinstance(child, nn.Linear | nn.Conv2d) and child.bias is not None:
             folded.append((child.weight, child.bias))

@@ -16,9 +16,9 @@ SQUEEZE = 4  # hidden channels per squeezed one (MobileNetV3, section 5.3)
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """Square convolution without bias, padded as keeps the size, then batch norm unless not `norm`, then the activation.
+    """Square convolution without bias, padded as keeps the size at stride 1, then batch norm, then the activation.
 
-    The size: of an odd kernel at stride 1.
+    norm: whether there is a batch norm.
     """
 
     in_channels: int

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from hwnas.spaces.joint import Joint
 from hwnas.spaces.layers import (
     BatchNorm,
     Conv,
@@ -17,7 +18,7 @@ from hwnas.spaces.layers import (
     stride_of,
     weight_shapes,
 )
-from hwnas.spaces.space import OpSpec
+from hwnas.spaces.space import OpSpec, Space
 
 
 def _layer_macs(layer: Layer, height: int, width: int) -> int:
@@ -97,6 +98,28 @@ def op_peak_activations(spec: OpSpec, kept: bool = False) -> int:
         peak = max(peak, elements + written + (waits if number else 0))
         elements = written
     return peak
+
+
+def peak_activations(space: Space, unit: float = 1.0) -> list[Joint]:
+    """Units held at once, at most, while each slot runs, by its choices: its own, and what waits at other nodes.
+
+    What waits is what was written and may still be read, by whatever choices.
+    """
+    elements = {node: math.prod(shape) for node, shape in space.shapes.items()}
+    readers = [(number, node) for number in range(len(space.slots)) for node in space.may_read(number)]
+    last = {node: number for number, node in readers}
+    begun, tables = {0}, list[Joint]()
+    for number, slot in enumerate(space.slots):
+        waiting = {node for node in begun if last.get(node, -1) >= number}
+        peaks = []
+        for option, spec in enumerate(slot.options):
+            wire = space.wire(number, option)
+            kept = any(last[node] > number for node in wire.reads)
+            others = sum(elements[node] for node in waiting - set(wire.reads))
+            peaks.append(unit * (op_peak_activations(spec, kept) + others))
+        tables.append(space.by_option(number, peaks))
+        begun.add(space.wire(number, 0).writes)
+    return tables
 
 
 def op_stored(spec: OpSpec) -> int:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -111,6 +112,26 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Operators(Sequence[OpSpec]):
+    """Those of a network in execution order, and between which nodes they stand."""
+
+    input_shape: tuple[int, int, int]
+    specs: tuple[OpSpec, ...]
+    wires: tuple[Wire, ...]
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.specs[index]
+
+
+def chain_operators(specs: Sequence[OpSpec]) -> Operators:
+    """Operators one after another as a network."""
+    return Operators(specs[0].in_shape, tuple(specs), tuple(chain_wires(len(specs))))
+
+
+@dataclass(frozen=True)
 class Space:
     """Every network that may be built: slots in execution order, stem and head included.
 
@@ -179,9 +200,12 @@ class Space:
             index = index * len(self.decisions[d].choices) + arch[d]
         return index
 
-    def ops(self, arch: Arch) -> list[OpSpec]:
-        """The operators of one architecture, in execution order."""
-        return [step.spec for step in self.steps(arch)]
+    def ops(self, arch: Arch) -> Operators:
+        """The operators of one architecture, in execution order. The last one alone where no image comes to it."""
+        steps = self.steps(arch)
+        if not self.sees_image(arch):
+            return chain_operators([steps[-1].spec])
+        return Operators(self.input_shape, tuple(step.spec for step in steps), tuple(step.wire for step in steps))
 
     def steps(self, arch: Arch) -> list[Step]:
         """The operators of one architecture, in execution order, and how they are wired.
@@ -196,6 +220,10 @@ class Space:
             Step(number, option, self.slots[number].options[option], self.wire(number, option))
             for number, option in zip(running, options, strict=True)
         ]
+
+    def sees_image(self, arch: Arch) -> bool:
+        """Whether the output depends on the image at all: not where zero operators cut every path to it."""
+        return any(0 in step.wire.reads for step in self.steps(arch))
 
     @cached_property
     def runs(self) -> tuple[Joint, ...]:
@@ -214,7 +242,7 @@ class Space:
         """What each slot adds to a cost, by its choices and those by which it runs; one table for equal decisions."""
         known, tables = {spec: cost_of(spec) for spec in self.all_ops()}, dict[tuple[int, ...], Joint]()
         for number, slot in enumerate(self.slots):
-            of_options = self._by_option(number, [known[spec] for spec in slot.options])
+            of_options = self.by_option(number, [known[spec] for spec in slot.options])
             table = combined(np.multiply, [of_options, self.runs[number]])
             same = tables.get(table.decisions)
             tables[table.decisions] = combined(np.add, [same, table]) if same else table
@@ -226,7 +254,7 @@ class Space:
         for number, slot in enumerate(self.slots):
             sources = [(filled[node], self._reading(number, node)) for node in self.may_read(number)]
             flows = [combined(np.logical_and, pair) for pair in sources]
-            real = self._by_option(number, [spec.kind != ZERO for spec in slot.options])
+            real = self.by_option(number, [spec.kind != ZERO for spec in slot.options])
             carries.append(shortened(combined(np.logical_and, [combined(np.logical_or, flows), real])))
             node = self._target(number)
             filled[node] = shortened(combined(np.logical_or, [filled.get(node, NO), carries[-1]]))
@@ -240,11 +268,12 @@ class Space:
     def _reading(self, number: int, node: int) -> Joint:
         """By which choices a slot reads the node."""
         options = range(len(self.slots[number].options))
-        return self._by_option(number, [node in self.wire(number, option).reads for option in options])
+        return shortened(self.by_option(number, [node in self.wire(number, option).reads for option in options]))
 
-    def _by_option(self, number: int, values: Sequence[float]) -> Joint:
+    def by_option(self, number: int, values: Sequence[float]) -> Joint:
+        """A value for each option of a slot, by the choices at its decisions."""
         sizes = [len(d.choices) for d in self.decisions]
-        return shortened(joint(self.slots[number].decisions, sizes, values))
+        return joint(self.slots[number].decisions, sizes, values)
 
     def all_ops(self) -> list[OpSpec]:
         """Every distinct operator of the space."""
