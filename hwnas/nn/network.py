@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
@@ -166,16 +166,23 @@ def _weighted(
     if not slot.decisions:
         yield 0, None, False
         return
-    equal: dict[object, list[tuple[int, Tensor, bool]]] = {}
-    for choices in itertools.product(*((*gates[d].active, *gates[d].silent) for d in slot.decisions)):
+    ran = [(*gates[d].active, *gates[d].silent) for d in slot.decisions]
+    weights = [gates[d].weight[list(choices)] for d, choices in zip(slot.decisions, ran, strict=True)]
+    joint = reduce(lambda a, b: (a[:, None] * b[None, :]).flatten(), weights)
+    equal: dict[object, tuple[int, int]] = {}  # (position, option)
+    silent: dict[int, bool] = {}
+    positions = []
+    for choices in itertools.product(*ran):
         pairs = list(zip(slot.decisions, choices, strict=True))
-        weight = torch.stack([gates[d].weight[choice] for d, choice in pairs]).prod()
-        option, silent = _option(space, pairs), any(choice in gates[d].silent for d, choice in pairs)
-        same = equal.setdefault((reads[option], slot.options[option]), [])
-        same.append((option, weight, silent))
-    for found in equal.values():
-        options, weights, silent_ones = zip(*found, strict=True)
-        yield options[0], weights[0] if len(weights) == 1 else torch.stack(weights).sum(), all(silent_ones)
+        option = _option(space, pairs)
+        position, _ = equal.setdefault((reads[option], slot.options[option]), (len(equal), option))
+        positions.append(position)
+        is_silent = any(choice in gates[d].silent for d, choice in pairs)
+        silent[position] = silent.get(position, True) and is_silent
+    if len(equal) < len(positions):
+        joint = joint.new_zeros(len(equal)).index_add(0, torch.tensor(positions, device=joint.device), joint)
+    for (position, option), weight in zip(equal.values(), joint.unbind(), strict=True):
+        yield option, weight, silent[position]
 
 
 def _option(space: Space, pairs: Sequence[tuple[int, int]]) -> int:

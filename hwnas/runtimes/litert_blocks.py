@@ -25,6 +25,7 @@ from hwnas.spaces.layers import (
     Pool,
     Relu,
     SqueezeExcite,
+    as_convolution,
 )
 from hwnas.spaces.space import Wire, chain_wires
 
@@ -34,7 +35,7 @@ FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is a
     "relu6": tfl.ActivationFunctionType.RELU6,
     "hswish": tfl.ActivationFunctionType.NONE,
 }
-FUSING = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
+FUSING = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
 FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
 SIGNATURE, INPUT_NAME, OUTPUT_NAME = "serving_default", "args_0", "output_0"
 SCHEMA_VERSION = 3
@@ -190,7 +191,7 @@ def _block(graph: Graph, x: int, block: Block, left: Iterator[tuple[NDArray[np.f
             case Relu():
                 y = graph.operator("RELU", [y], graph.shape(y))
             case BatchNorm():
-                y = _scale_and_shift(graph, y, *next(left))
+                y = _conv(graph, y, as_convolution(layer), *next(left))
             case Pool():
                 y = _pool(graph, y, layer)
             case FactorizedReduce():
@@ -209,11 +210,6 @@ def _joined(graph: Graph, tensors: list[int]) -> int:
     options = tfl.ConcatenationOptionsT()
     options.axis = 3
     return graph.operator("CONCATENATION", tensors, (*image, sum(graph.shape(t)[3] for t in tensors)), options)
-
-
-def _scale_and_shift(graph: Graph, x: int, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> int:
-    y = _multiply(graph, x, graph.constant(scale[None, None, None]))
-    return _add(graph, y, graph.constant(shift[None, None, None]))
 
 
 def _pool(graph: Graph, x: int, layer: Pool) -> int:

@@ -20,6 +20,7 @@ from hwnas.spaces.layers import (
     Pool,
     Relu,
     SqueezeExcite,
+    as_convolution,
 )
 from hwnas.spaces.space import Wire, chain_wires
 
@@ -81,7 +82,7 @@ def _block(graph: Graph, x: str, block: Block, left: Iterator[tuple[NDArray[np.f
             case Relu():
                 y = _activation(graph, y, "relu")
             case BatchNorm():
-                y = _scale_and_shift(graph, y, *next(left))
+                y = _conv(graph, y, as_convolution(layer), *next(left))
             case Pool():
                 y = _pool(graph, y, layer)
             case FactorizedReduce():
@@ -91,11 +92,6 @@ def _block(graph: Graph, x: str, block: Block, left: Iterator[tuple[NDArray[np.f
 
 def _joined(graph: Graph, tensors: list[str]) -> str:
     return tensors[0] if len(tensors) == 1 else graph.node("Concat", tensors, axis=1)
-
-
-def _scale_and_shift(graph: Graph, x: str, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> str:
-    y = graph.node("Mul", [x, graph.constant(scale[:, None, None])])
-    return graph.node("Add", [y, graph.constant(shift[:, None, None])])
 
 
 def _pool(graph: Graph, x: str, layer: Pool) -> str:

@@ -73,7 +73,7 @@ class Relu:
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm:
-    """Batch norm that follows no convolution: after a sum."""
+    """Batch norm that follows no convolution, but a sum: a depthwise convolution of 1 x 1 at inference."""
 
     channels: int
 
@@ -102,6 +102,11 @@ class FactorizedReduce:
 Layer = Conv | GlobalPool | Linear | SqueezeExcite | Relu | BatchNorm | Pool | FactorizedReduce
 
 
+def as_convolution(layer: BatchNorm) -> Conv:
+    """What a batch norm of its own is at inference."""
+    return Conv(layer.channels, layer.channels, groups=layer.channels, activation="none")
+
+
 def stride_of(layer: Layer) -> int:
     """By how much the layer divides height and width."""
     match layer:
@@ -126,7 +131,7 @@ def weight_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
             first = layer.out_channels // 2
             return tuple((half, layer.in_channels, 1, 1) for half in (first, layer.out_channels - first))
         case BatchNorm():
-            return ((layer.channels,),)
+            return ((layer.channels, 1, 1, 1),)
         case GlobalPool() | Relu() | Pool():
             return ()
 
