@@ -42,7 +42,7 @@ def space_of(name):
 
 def near(space):
     """How much of a budget the first candidate may leave: a space of few networks has none so near."""
-    return 0.03 if space.size > 10_000 else 0.25
+    return 0.03 if space.size > 100_000 else 0.25
 
 
 def test_every_part_of_a_method_is_there():

@@ -95,10 +95,8 @@ def test_a_formulation_of_its_own_computes_the_same():
     theirs = ByHand(DARTS_V2, 4, 3, 4).eval()
     ours = Network(SMALL, genotype_arch(SMALL, DARTS_V2)).eval()
     # equal but for the order: here a node's two operations are in the order of their sources
-    convs = {
-        name: sorted(p.shape for p in net.parameters() if p.ndim == 4) for name, net in (("a", ours), ("b", theirs))
-    }
-    assert convs["a"] == convs["b"]
+    mine, yours = (sorted(p.shape for p in net.parameters() if p.ndim == 4) for net in (ours, theirs))
+    assert mine == yours
     for net in (ours, theirs):
         for parameter in net.parameters():
             nn.init.constant_(parameter, 0.5 / parameter[0].numel() if parameter.ndim > 1 else 0.9)
