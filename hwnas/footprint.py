@@ -16,16 +16,16 @@ from scipy.optimize import nnls
 from hwnas.latency.additive import AdditiveCost, LargestCost, SlotCost
 from hwnas.latency.intervals import RelativeErrors
 from hwnas.spaces.layers import Conv, block
-from hwnas.spaces.macs import op_peak_activations, op_stored
+from hwnas.spaces.macs import op_stored, peak_activations
 from hwnas.spaces.space import Arch, OpSpec, Space
 
 Floats = NDArray[np.float64]
 CONSTANT = "constant"
 DEPTHWISE = re.compile(r"million_depthwise_k(\d+)")
-TERMS: dict[str, tuple[type[SlotCost], Callable[[OpSpec], float]]] = {
-    "million_stored": (AdditiveCost, lambda spec: op_stored(spec) / 1e6),
-    "layers": (AdditiveCost, lambda spec: float(len(block(spec).layers))),
-    "million_peak_activations": (LargestCost, lambda spec: op_peak_activations(spec) / 1e6),
+TERMS: dict[str, Callable[[Space], SlotCost]] = {
+    "million_stored": lambda space: AdditiveCost(space, lambda spec: op_stored(spec) / 1e6),
+    "layers": lambda space: AdditiveCost(space, lambda spec: float(len(block(spec).layers))),
+    "million_peak_activations": lambda space: LargestCost(space, peak_activations(space, 1e-6)),
 }
 METRICS = {"file_mb": "file size", "peak_memory_mb": "peak memory"}  # and in words; a megabyte has 1e6 bytes
 MIN_NETWORKS = 2
@@ -91,8 +91,7 @@ def _cost(space: Space, name: str) -> SlotCost:
         return AdditiveCost(
             space, lambda spec: sum(x.in_channels * x.kernel**2 for x in _depthwise(spec) if x.kernel == kernel) / 1e6
         )
-    kind, cost_of = TERMS[name]
-    return kind(space, cost_of)
+    return TERMS[name](space)
 
 
 def fit_footprint(space: Space, archs: Sequence[Arch], measured_mb: ArrayLike) -> FootprintFit:

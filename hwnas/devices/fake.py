@@ -50,10 +50,11 @@ class FakeDevice:
             blocks = blocks_of(model)
         except ValueError as error:
             return Measurement(error=str(error))
-        size = json.loads(model.read_text())["input_shape"][1]
+        sizes = {0: json.loads(model.read_text())["input_shape"][1]}  # at each node
         total_ms = 0.0
         for block in blocks:
-            block_ms, size = _block_ms(block, size)
+            operator = {name: block[name] for name in ("layers", "residual")}
+            block_ms, sizes[block["writes"]] = _block_ms(operator, sizes.get(block["reads"][0], 1))
             total_ms += block_ms
         total_ms *= NETWORK_FACTOR if len(blocks) > 1 else 1.0
         return Measurement(tuple(total_ms * (1 + 0.01 * (run % 3 - 1)) for run in range(config.runs)))
@@ -67,6 +68,8 @@ def _block_ms(block: dict[str, Any], size: int) -> tuple[float, int]:
         if layer["type"] == "Conv":
             size = -(-size // layer["stride"])
             macs = size**2 * layer["kernel"] ** 2 * layer["in_channels"] * layer["out_channels"] // layer["groups"]
+        elif layer["type"] in ("Pool", "FactorizedReduce"):
+            size = -(-size // layer.get("stride", 2))
         elif layer["type"] == "Linear":
             macs = layer["in_features"] * layer["out_features"]
         elif layer["type"] == "SqueezeExcite":

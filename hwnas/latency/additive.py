@@ -5,13 +5,14 @@ for all of them, and stays in the fastest cache while it has few thousand entrie
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwnas.spaces.joint import Joint
 from hwnas.spaces.space import OpSpec, Space
 
 if TYPE_CHECKING:  # `expected` computes with the caller's tensors; nothing here needs torch
@@ -35,15 +36,13 @@ class SlotCost:
 
     combine: np.ufunc
 
-    def __init__(self, space: Space, cost_of: Callable[[OpSpec], float]) -> None:
+    def __init__(self, space: Space, tables: Iterable[Joint]) -> None:
+        """tables: what some slots cost together, by the choices on which that depends."""
         self.space = space
-        fixed = [cost_of(slot.options[0]) for slot in space.slots if not slot.decisions]
+        self.parts = [Part(t.decisions, t.values.astype(np.float64).ravel()) for t in tables]
+        fixed = [part.cost[0] for part in self.parts if not part.decisions]
         self.fixed = float(self.combine.reduce(fixed, initial=0.0))
-        self.parts = [
-            Part(slot.decisions, np.array([cost_of(spec) for spec in slot.options], dtype=np.float64))
-            for slot in space.slots
-            if slot.decisions
-        ]
+        self.parts = [part for part in self.parts if part.decisions]
         self._sizes = [len(d.choices) for d in space.decisions]
         self._merged = [self._merge(group) for group in self._groups()]
 
@@ -115,6 +114,9 @@ class AdditiveCost(SlotCost):
     """A cost that is a sum over slots: latency from a table, multiply-adds, bytes."""
 
     combine = np.add
+
+    def __init__(self, space: Space, cost_of: Callable[[OpSpec], float]) -> None:
+        super().__init__(space, space.slot_costs(cost_of))
 
     def expected(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
         """Expectation where decision d is drawn with probabilities `gates[d]` (choices of d,); differentiable.

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import UserError
-from hwnas.latency.additive import AdditiveCost, Part
+from hwnas.latency.additive import AdditiveCost
 from hwnas.latency.calibration import CONSTANT, OP_TERMS, TABLE
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
+from hwnas.spaces import extremes
 from hwnas.spaces.layers import is_free
 from hwnas.spaces.space import Arch, OpSpec, Space
 
@@ -92,11 +93,6 @@ class TablePredictor(ConformalBounds):
     def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
         return self._cost.expected(gates) + self.constant_ms
 
-    @property
-    def parts(self) -> list[Part]:
-        """What each slot that depends on a decision adds, by option."""
-        return self._cost.parts
-
 
 def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
     """UserError naming the operators that a table lacks: a missing one is never 0 ms."""
@@ -111,15 +107,8 @@ def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
 
 
 def fastest_and_slowest(predictor: TablePredictor) -> tuple[Arch, Arch]:
-    """The two extremes of a space in which every slot depends on one decision of its own, as chains do."""
-    ends: list[dict[int, int]] = [{}, {}]
-    for part in predictor.parts:
-        (d,) = part.decisions[:1]
-        if len(part.decisions) != 1 or d in ends[0]:
-            raise ValueError(f"{predictor.space.name} has slots that share decisions: its extremes need a search")
-        ends[0][d], ends[1][d] = int(part.cost.argmin()), int(part.cost.argmax())
-    fastest, slowest = (tuple(end[d] for d in range(len(predictor.space.decisions))) for end in ends)
-    return fastest, slowest
+    """The two extremes of a space; ValueError as of `spaces.extremes`."""
+    return extremes(predictor.space, predictor.op_latency_ms)
 
 
 def archs_array(archs: Sequence[Arch]) -> NDArray[np.uint8]:

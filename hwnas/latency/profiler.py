@@ -17,7 +17,7 @@ from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Weights
 from hwnas.spaces.layers import Block, block, is_free, weight_shapes
 from hwnas.spaces.macs import macs
-from hwnas.spaces.space import OpSpec, Space
+from hwnas.spaces.space import Operators, OpSpec, Space, chain_operators
 
 OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
 START_S = 0.7  # of the process that measures a round
@@ -82,13 +82,14 @@ def random_weights(blocks: Sequence[Block], seed: int = 0) -> Weights:
 
 
 def build_model(ops: Sequence[OpSpec], profile: Profile, folder: Path, name: str) -> Path:
-    """A model file that runs the operators, with random weights."""
+    """A model file that runs the operators, with random weights: as a network is wired, others one after another."""
     runtime = RUNTIMES[profile.runtime]
     blocks = [block(spec) for spec in ops]
     path = folder / f"{name}{runtime.suffix}"
-    runtime.build(blocks, random_weights(blocks), ops[0].in_shape, path)
+    network = ops if isinstance(ops, Operators) else chain_operators(ops)
+    runtime.build(blocks, random_weights(blocks), network.input_shape, path, network.wires)
     if profile.dtype != "fp32":
-        image = np.random.default_rng(0).standard_normal((1, *ops[0].in_shape), dtype=np.float32)
+        image = np.random.default_rng(0).standard_normal((1, *network.input_shape), dtype=np.float32)
         runtime.reduce(path, profile.dtype, [image], path)
     return path
 

@@ -17,14 +17,15 @@ WIDEST = 3  # columns of a kernel that oneDNN is fast with
 _OF_INPUT, _OF_WEIGHT = 0, 1  # places in what a convolution's backward gives
 
 
-def conv2d(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
-    """Convolution padded by half the kernel. (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)"""
-    if groups == weight.shape[0] == x.shape[1] and weight.requires_grad and _on_onednn(x):
+def conv2d(x: Tensor, weight: Tensor, stride: int, groups: int, dilation: int = 1) -> Tensor:
+    """Convolution padded as keeps the size at stride 1. (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)"""
+    depthwise = groups == weight.shape[0] == x.shape[1] and dilation == 1
+    if depthwise and weight.requires_grad and _on_onednn(x):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
         if weight.shape[-1] > WIDEST or _is_slow_in(dtype, stride):
             y: Tensor = _Depthwise.apply(x.to(dtype), weight, stride)
             return y
-    return nn.functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2, groups=groups)
+    return nn.functional.conv2d(x, weight, None, stride, dilation * (weight.shape[-1] // 2), dilation, groups)
 
 
 def _on_onednn(x: Tensor) -> bool:

@@ -205,4 +205,6 @@ def _order(importance: Tensor, widths: Sequence[int]) -> Tensor:
 def shares(blocks: Sequence[Block]) -> bool:
     """Whether the blocks can be slices of one: several, of the same elastic kinds of layers in the same places."""
     kinds = {tuple(map(type, block.layers)) for block in blocks}
-    return len(blocks) > 1 and len(kinds) == 1 and set(*kinds) <= {Conv, SqueezeExcite}
+    convs = [layer for block in blocks for layer in block.layers if isinstance(layer, Conv)]
+    plain = all(layer.norm and layer.dilation == 1 for layer in convs)
+    return len(blocks) > 1 and len(kinds) == 1 and set(*kinds) <= {Conv, SqueezeExcite} and plain

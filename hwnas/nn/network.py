@@ -1,16 +1,55 @@
 """Runs the slots of a space: one architecture standing alone, or all of them with shared weights."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import torch
 from torch import Tensor, nn
 
 from hwnas.nn.elastic import ElasticBlock, shares
 from hwnas.nn.ops import BlockModule
-from hwnas.spaces.layers import Block, block
-from hwnas.spaces.space import Arch, Slot, Space
+from hwnas.spaces.layers import block
+from hwnas.spaces.space import ZERO, Arch, Slot, Space, Wire
+
+
+class Nodes:
+    """The tensors between operators, each until the last operator that may read it has run."""
+
+    def __init__(self, x: Tensor, shapes: Mapping[int, tuple[int, int, int]], reads: Sequence[Iterable[int]]) -> None:
+        """reads: of every operator in turn, the nodes that it may read."""
+        self.tensors, self.shapes = {0: x}, shapes
+        self.last_reader = {node: number for number, nodes in enumerate(reads) for node in nodes}
+
+    def hold(self, reads: Iterable[int]) -> bool:
+        """Whether anything was written to one of the nodes."""
+        return any(node in self.tensors for node in reads)
+
+    def read(self, reads: Sequence[int], image: Tensor) -> Tensor:
+        """The nodes, concatenated over channels; zeros where nothing was written. Batch, type and device of `image`."""
+        found = [
+            self.tensors[node] if node in self.tensors else image.new_zeros(len(image), *self.shapes[node])
+            for node in reads
+        ]
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def write(self, node: int, y: Tensor) -> None:
+        """Adds `y` to what is at the node."""
+        self.tensors[node] = self.tensors[node] + y if node in self.tensors else y
+
+    def forget(self, number: int) -> None:
+        """Lets go of what operator `number` was the last to read."""
+        for node in [node for node in self.tensors if self.last_reader.get(node) == number]:
+            del self.tensors[node]
+
+
+def _run(x: Tensor, space: Space, operators: Sequence[tuple[Wire, Callable[[Tensor], Tensor]]]) -> Tensor:
+    nodes = Nodes(x, space.shapes, [wire.reads for wire, _ in operators])
+    for number, (wire, operator) in enumerate(operators):
+        nodes.write(wire.writes, operator(nodes.read(wire.reads, x)))
+        nodes.forget(number)
+    return nodes.tensors[operators[-1][0].writes]
 
 
 class Network(nn.Module):
@@ -18,12 +57,12 @@ class Network(nn.Module):
 
     def __init__(self, space: Space, arch: Arch) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(BlockModule(block(spec)) for spec in space.ops(arch))
+        self.space, steps = space, space.steps(arch)
+        self.wires = [step.wire for step in steps]
+        self.blocks = nn.ModuleList(BlockModule(block(step.spec)) for step in steps)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, classes)
-        for module in self.blocks:
-            x = module(x)
-        return x
+        return _run(x, self.space, list(zip(self.wires, self.blocks, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -41,16 +80,22 @@ class Gate:
 class SharedSlot(nn.Module):
     """The options of one slot: identities, and blocks that share weights where they can."""
 
-    def __init__(self, slot: Slot, kernel_transforms: bool = False) -> None:
+    def __init__(self, space: Space, number: int, kernel_transforms: bool = False) -> None:
         super().__init__()
+        slot = space.slots[number]
+        self.reads = [space.wire(number, option).reads for option in range(len(slot.options))]
         self.options = [block(spec) for spec in slot.options]
-        real = [b for b in self.options if b.layers]
-        self.elastic = ElasticBlock(real, kernel_transforms) if shares(real) else None
-        separate = [] if self.elastic is not None else real
-        self.separate = nn.ModuleList(BlockModule(b) for b in separate)
+        self.zero = [spec.kind == ZERO for spec in slot.options]
+        places = [(r, b) for r, b in zip(self.reads, self.options, strict=True) if b.layers]
+        real = [b for _, b in places]
+        shared = shares(real) and len(set(self.reads)) == 1
+        self.elastic = ElasticBlock(real, kernel_transforms) if shared else None
+        self.places = [] if self.elastic is not None else list(dict.fromkeys(places))
+        self.separate = nn.ModuleList(BlockModule(b) for _, b in self.places)
 
-    def _own(self, option: Block) -> BlockModule:
-        module = next(m for m in self.separate if isinstance(m, BlockModule) and m.block == option)
+    def _own(self, option: int) -> BlockModule:
+        """One for each block and each place that it reads from."""
+        module = self.separate[self.places.index((self.reads[option], self.options[option]))]
         assert isinstance(module, BlockModule)
         return module
 
@@ -58,7 +103,7 @@ class SharedSlot(nn.Module):
         chosen = self.options[option]
         if not chosen.layers:
             return x
-        y: Tensor = self.elastic(x, chosen) if self.elastic is not None else self._own(chosen)(x)
+        y: Tensor = self.elastic(x, chosen) if self.elastic is not None else self._own(option)(x)
         return y
 
     def sort_hidden(self, trained: Iterable[int]) -> None:
@@ -67,12 +112,12 @@ class SharedSlot(nn.Module):
         if self.elastic is not None and blocks:
             self.elastic.sort_hidden(blocks)
 
-    def copy_to(self, target: BlockModule) -> None:
+    def copy_to(self, target: BlockModule, option: int) -> None:
         """Gives a block standing alone the weights it has here."""
         if self.elastic is not None and target.block.layers:
             self.elastic.copy_to(target)
         elif target.block.layers:
-            target.load_state_dict(self._own(target.block).state_dict())
+            target.load_state_dict(self._own(option).state_dict())
 
 
 class Supernet(nn.Module):
@@ -82,24 +127,37 @@ class Supernet(nn.Module):
         """kernel_transforms: as in `ElasticConv`."""
         super().__init__()
         self.space = space
-        self.slots = nn.ModuleList(SharedSlot(slot, kernel_transforms) for slot in space.slots)
+        numbers = range(len(space.slots))
+        self.slots = nn.ModuleList(SharedSlot(space, number, kernel_transforms) for number in numbers)
 
-    def _path(self, arch: Arch) -> Iterator[tuple[SharedSlot, int]]:
-        for slot, module in zip(self.space.slots, self.slots, strict=True):
-            assert isinstance(module, SharedSlot)
-            yield module, self.space.option(slot, arch)
+    def _slot(self, number: int) -> SharedSlot:
+        module = self.slots[number]
+        assert isinstance(module, SharedSlot)
+        return module
 
     def forward(self, x: Tensor, arch: Arch) -> Tensor:  # (N, C, H, W) -> (N, classes)
-        for slot, option in self._path(arch):
-            x = slot(x, option)
-        return x
+        steps = self.space.steps(arch)
+        return _run(x, self.space, [(s.wire, partial(self._slot(s.slot), option=s.option)) for s in steps])
 
     def mixed(self, x: Tensor, gates: Sequence[Gate]) -> Tensor:
-        """Every slot's options summed, weighted by their decisions' gates. (N, C, H, W) -> (N, classes)"""
-        for slot, module in zip(self.space.slots, self.slots, strict=True):
-            assert isinstance(module, SharedSlot)
-            x = _mixture(self.space, slot, module, x, gates) if slot.decisions else module(x, 0)
-        return x
+        """Every slot's options summed, weighted by their decisions' gates. (N, C, H, W) -> (N, classes)
+
+        Options that read nothing but nodes to which nothing was written add nothing, as in `Space.steps`.
+        """
+        slots = self.space.slots
+        nodes = Nodes(x, self.space.shapes, [self.space.may_read(number) for number in range(len(slots))])
+        last = len(slots) - 1
+        for number, slot in enumerate(slots):
+            module, node = self._slot(number), self.space.wire(number, 0).writes
+            for option, weight, silent in _weighted(self.space, slot, module.reads, gates):
+                reads = module.reads[option]
+                if module.zero[option] or not (nodes.hold(reads) or number == last):
+                    continue
+                with torch.set_grad_enabled(torch.is_grad_enabled() and not silent):
+                    y = module(nodes.read(reads, x), option)
+                nodes.write(node, y if weight is None else weight * y)
+            nodes.forget(number)
+        return nodes.tensors[node]
 
     def sort_hidden(self, trained: Sequence[Sequence[int]]) -> None:
         """Brings the hidden channels that matter most to the front, in every block that shares weights.
@@ -114,27 +172,36 @@ class Supernet(nn.Module):
     def network(self, arch: Arch) -> Network:
         """The architecture standing alone, with its share of the weights and statistics."""
         network = Network(self.space, arch)
-        for (slot, _), target in zip(self._path(arch), network.blocks, strict=True):
+        for step, target in zip(self.space.steps(arch), network.blocks, strict=True):
             assert isinstance(target, BlockModule)
-            slot.copy_to(target)
+            self._slot(step.slot).copy_to(target, step.option)
         return network.train(self.training)
 
 
-def _mixture(space: Space, slot: Slot, module: SharedSlot, x: Tensor, gates: Sequence[Gate]) -> Tensor:
+def _weighted(
+    space: Space, slot: Slot, reads: Sequence[tuple[int, ...]], gates: Sequence[Gate]
+) -> Iterator[tuple[int, Tensor | None, bool]]:
+    """(option, its weight, whether it is silent) of every option that runs; those that are equal count as one."""
+    if not slot.decisions:
+        yield 0, None, False
+        return
     ran = [(*gates[d].active, *gates[d].silent) for d in slot.decisions]
-    total: Tensor | None = None
+    weights = [gates[d].weight[list(choices)] for d, choices in zip(slot.decisions, ran, strict=True)]
+    joint = reduce(lambda a, b: (a[:, None] * b[None, :]).flatten(), weights)
+    equal: dict[object, tuple[int, int]] = {}  # (position, option)
+    silent: dict[int, bool] = {}
+    positions = []
     for choices in itertools.product(*ran):
         pairs = list(zip(slot.decisions, choices, strict=True))
-        weight = torch.stack([gates[d].weight[choice] for d, choice in pairs]).prod()
         option = _option(space, pairs)
-        if any(choice in gates[d].silent for d, choice in pairs):
-            with torch.no_grad():
-                y = module(x, option)
-        else:
-            y = module(x, option)
-        total = weight * y if total is None else total + weight * y
-    assert total is not None
-    return total
+        position, _ = equal.setdefault((reads[option], slot.options[option]), (len(equal), option))
+        positions.append(position)
+        is_silent = any(choice in gates[d].silent for d, choice in pairs)
+        silent[position] = silent.get(position, True) and is_silent
+    if len(equal) < len(positions):
+        joint = joint.new_zeros(len(equal)).index_add(0, torch.tensor(positions, device=joint.device), joint)
+    for (position, option), weight in zip(equal.values(), joint.unbind(), strict=True):
+        yield option, weight, silent[position]
 
 
 def _option(space: Space, pairs: Sequence[tuple[int, int]]) -> int:

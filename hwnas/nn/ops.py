@@ -6,7 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.nn.depthwise import conv2d
-from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Layer, Linear, SqueezeExcite
+from hwnas.spaces.layers import (
+    Activation,
+    BatchNorm,
+    Block,
+    Conv,
+    FactorizedReduce,
+    GlobalPool,
+    Layer,
+    Linear,
+    Pool,
+    Relu,
+    SqueezeExcite,
+)
 
 CLASSIFIER_DROPOUT = 0.2  # before the last linear layer while training, as in MobileNetV2 and MobileNetV3
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -30,17 +42,70 @@ class ConvBatchNorm(nn.Module):
             layer.out_channels,
             layer.kernel,
             layer.stride,
-            layer.kernel // 2,
-            groups=layer.groups,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
             bias=False,
         )
-        self.bn = nn.BatchNorm2d(layer.out_channels)
-        self.activation, self.stride = layer.activation, layer.stride
+        self.bn = nn.BatchNorm2d(layer.out_channels) if layer.norm else nn.Identity()
+        self.layer, self.activation = layer, layer.activation
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
-        y = conv2d(x, self.conv.weight, self.stride, self.conv.groups) if self.training else self.conv(x)
+        layer = self.layer
+        y = conv2d(x, self.conv.weight, layer.stride, layer.groups, layer.dilation) if self.training else self.conv(x)
         return ACTIVATIONS[self.activation](self.bn(y))
+
+
+def scale_and_shift(bn: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch norm does to each channel at inference: (channels,), (channels,)."""
+    assert isinstance(bn, nn.BatchNorm2d)
+    assert bn.running_var is not None
+    assert bn.running_mean is not None
+    scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
+    return scale, bn.bias - bn.running_mean * scale
+
+
+class ScaleAndShift(nn.BatchNorm2d):
+    """Batch norm that no convolution can take in: at inference one itself, depthwise, as every runtime has it fast."""
+
+    def forward(self, input: Tensor) -> Tensor:  # (N, C, H, W) -> the same
+        if self.training:
+            return super().forward(input)
+        scale, shift = scale_and_shift(self)
+        return nn.functional.conv2d(input, scale[:, None, None, None], shift, groups=len(scale))
+
+
+class Pooling(nn.Module):
+    """Of a `Pool`. A padded mean of stride 2 is every second pixel of that of stride 1: TFLite has no such operator."""
+
+    def __init__(self, layer: Pool) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, H / stride, W / stride)
+        kernel, stride, padding = self.layer.kernel, self.layer.stride, (self.layer.kernel - 1) // 2
+        if self.layer.kind == "max":
+            return nn.functional.max_pool2d(x, kernel, stride, padding)
+        if not padding:
+            return nn.functional.avg_pool2d(x, kernel, stride)
+        y = nn.functional.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
+        return y[:, :, ::stride, ::stride] if stride > 1 else y
+
+
+class Reduction(nn.Module):
+    """The two convolutions of a `FactorizedReduce`."""
+
+    def __init__(self, layer: FactorizedReduce) -> None:
+        super().__init__()
+        first = layer.out_channels // 2
+        self.halves = nn.ModuleList(
+            ConvBatchNorm(Conv(layer.in_channels, half, 1, 2, activation="none"))
+            for half in (first, layer.out_channels - first)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / 2, W / 2)
+        return torch.cat([self.halves[0](x), self.halves[1](x[:, :, 1:, 1:])], 1)
 
 
 class MeanOverImage(nn.Module):
@@ -98,6 +163,14 @@ def _layer_module(layer: Layer) -> nn.Module:
             return Dense(layer)
         case SqueezeExcite():
             return Excitation(layer)
+        case Relu():
+            return nn.ReLU()
+        case BatchNorm():
+            return ScaleAndShift(layer.channels)
+        case Pool():
+            return Pooling(layer)
+        case FactorizedReduce():
+            return Reduction(layer)
 
 
 class BlockModule(nn.Module):
@@ -122,12 +195,13 @@ def layer_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """
     folded = []
     for child in module.modules():
-        if isinstance(child, ConvBatchNorm):
-            bn = child.bn
-            assert bn.running_var is not None
-            assert bn.running_mean is not None
-            scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-            shift = bn.bias - bn.running_mean * scale
+        if isinstance(child, ScaleAndShift):
+            scale, shift = scale_and_shift(child)
+            folded.append((scale[:, None, None, None], shift))
+        elif isinstance(child, ConvBatchNorm) and not isinstance(child.bn, nn.BatchNorm2d):
+            folded.append((child.conv.weight, torch.zeros(child.conv.out_channels)))
+        elif isinstance(child, ConvBatchNorm):
+            scale, shift = scale_and_shift(child.bn)
             folded.append((child.conv.weight * scale[:, None, None, None], shift))
         elif isinstance(child, nn.Linear | nn.Conv2d) and child.bias is not None:
             folded.append((child.weight, child.bias))

@@ -11,7 +11,8 @@ from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import base_of, from_record
 from hwnas.objective import accuracy_and_latency, pareto_front
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
-from hwnas.spaces import Arch, Decision, OpSpec, Slot, SpaceConfig, build_space
+from hwnas.spaces import Arch, Decision, SpaceConfig, build_space
+from hwnas.spaces.space import Step
 from hwnas.storage import Record
 
 STRATEGIES = ("random", "evolution", "sampled")
@@ -169,7 +170,7 @@ def layers(found: Findings) -> str:
     predictor = from_record(space, found.predictor)
     base = base_of(predictor)
     correction = predictor.arch_ms(arch) / base.arch_ms(arch)
-    bars = [_bar(base, correction, slot, arch) for slot in space.slots]
+    bars = [_bar(base, correction, step, arch) for step in space.steps(arch)]
     if base.constant_ms:
         bars.append(("outside the layers", correction * base.constant_ms, "constant of the calibration", "fixed"))
     names, times_ms, keys, colors = zip(*bars, strict=True)
@@ -186,10 +187,10 @@ def layers(found: Findings) -> str:
     return paragraph(text) + figure
 
 
-def _bar(predictor: TablePredictor, correction: float, slot: Slot, arch: Arch) -> tuple[str, float, str, str]:
-    """(name, milliseconds, row key, colour) of the operator in a slot."""
-    space = predictor.space
-    spec: OpSpec = slot.options[space.option(slot, arch)]
+def _bar(predictor: TablePredictor, correction: float, step: Step, arch: Arch) -> tuple[str, float, str, str]:
+    """(name, milliseconds, row key, colour) of an operator."""
+    space, spec = predictor.space, step.spec
+    slot = space.slots[step.slot]
     decided = [space.decisions[d].name for d in slot.decisions]
     chosen = [space.decisions[d].choices[arch[d]] for d in slot.decisions]
     name = " ".join([*decided, *chosen]) or f"fixed {spec.kind}"

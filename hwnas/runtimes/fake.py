@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.errors import UserError
 from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
+from hwnas.spaces.space import Wire, chain_wires
 from hwnas.storage import read_json, write_json
 
 if TYPE_CHECKING:
@@ -31,10 +32,25 @@ class FakeRuntime:
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         found = (getattr(child, "block", None) for child in module.modules())
         blocks = [b for b in found if isinstance(b, Block)]
-        self.build(blocks, [], input_shape, path)
+        self.build(blocks, [], input_shape, path, getattr(module, "wires", None))
 
-    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
-        described = [{"layers": [_layer(x) for x in b.layers], "residual": b.residual} for b in blocks]
+    def build(
+        self,
+        blocks: Sequence[Block],
+        weights: Weights,
+        input_shape: Shape,
+        path: Path,
+        wires: Sequence[Wire] | None = None,
+    ) -> None:
+        described = [
+            {
+                "layers": [_layer(x) for x in b.layers],
+                "residual": b.residual,
+                "reads": wire.reads,
+                "writes": wire.writes,
+            }
+            for b, wire in zip(blocks, wires or chain_wires(len(blocks)), strict=True)
+        ]
         write_json(path, {"input_shape": list(input_shape), "blocks": described, "metadata": {}})
 
     def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:

@@ -14,6 +14,7 @@ from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
 from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
+from hwnas.spaces.space import Wire
 from hwnas.storage import write_atomically, write_bytes
 
 if TYPE_CHECKING:
@@ -103,10 +104,17 @@ class LiteRT:
             edge = litert_torch.convert(channel_last.eval(), (example.permute(0, 2, 3, 1).contiguous(),))
             write_atomically(path, lambda temporary: edge.export(str(temporary)))
 
-    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
+    def build(
+        self,
+        blocks: Sequence[Block],
+        weights: Weights,
+        input_shape: Shape,
+        path: Path,
+        wires: Sequence[Wire] | None = None,
+    ) -> None:
         from hwnas.runtimes.litert_blocks import build_tflite  # needs the schema that only ai-edge-litert ships
 
-        content = build_tflite(blocks, weights, input_shape)
+        content = build_tflite(blocks, weights, input_shape, wires)
         write_bytes(path, content)
 
     def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:

@@ -4,7 +4,8 @@ A conversion takes a second a block; this takes milliseconds. That what is measu
 tests: the same operator list, the same output.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flatbuffers
@@ -13,7 +14,20 @@ from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
 from hwnas.runtimes.runtime import Shape, Weights
-from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
+from hwnas.spaces.layers import (
+    Activation,
+    BatchNorm,
+    Block,
+    Conv,
+    FactorizedReduce,
+    GlobalPool,
+    Linear,
+    Pool,
+    Relu,
+    SqueezeExcite,
+    as_convolution,
+)
+from hwnas.spaces.space import Wire, chain_wires
 
 FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is an operator of its own
     "none": tfl.ActivationFunctionType.NONE,
@@ -21,6 +35,7 @@ FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is a
     "relu6": tfl.ActivationFunctionType.RELU6,
     "hswish": tfl.ActivationFunctionType.NONE,
 }
+FUSING = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
 FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
 SIGNATURE, INPUT_NAME, OUTPUT_NAME = "serving_default", "args_0", "output_0"
 SCHEMA_VERSION = 3
@@ -47,6 +62,8 @@ class Graph:
         self.model.operatorCodes, self.model.subgraphs = [], [self.graph]
         self.graph.name, self.graph.tensors, self.graph.operators = b"main", [], []
         self.codes: dict[tuple[int, int], int] = {}
+        self.known: dict[tuple[str, tuple[int, ...], str], int] = {}  # outputs of operators
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
         self.graph.inputs = [self.tensor(input_shape)]
 
     def tensor(self, shape: tuple[int, ...]) -> int:
@@ -54,9 +71,12 @@ class Graph:
         return self._add(shape, tfl.TensorType.FLOAT32, buffer=0)
 
     def constant(self, value: NDArray[Any]) -> int:
-        """The index of a new constant."""
-        self.model.buffers.append(_buffer(np.ascontiguousarray(value).tobytes()))
-        return self._add(value.shape, TYPES[value.dtype], len(self.model.buffers) - 1)
+        """The index of a constant."""
+        same = (str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes())
+        if same not in self.constants:
+            self.model.buffers.append(_buffer(same[2]))
+            self.constants[same] = self._add(value.shape, TYPES[value.dtype], len(self.model.buffers) - 1)
+        return self.constants[same]
 
     def _add(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:
         tensor = tfl.TensorT()
@@ -70,7 +90,10 @@ class Graph:
         return tuple(self.graph.tensors[tensor].shape)
 
     def operator(self, name: str, inputs: list[int], out_shape: tuple[int, ...], options: Any = None) -> int:
-        """Adds an operator; returns the index of its output."""
+        """Adds an operator; returns the index of its output. One that is there already runs once, as converted."""
+        same = (name, tuple(inputs), repr(sorted(vars(options).items())) if options is not None else "")
+        if same in self.known:
+            return self.known[same]
         code = getattr(tfl.BuiltinOperator, name)
         version = FULLY_CONNECTED_VERSION if name == "FULLY_CONNECTED" else 1
         node = tfl.OperatorT()
@@ -80,7 +103,25 @@ class Graph:
             node.builtinOptions = options
             node.builtinOptionsType = getattr(tfl.BuiltinOptions, type(options).__name__.removesuffix("T"))
         self.graph.operators.append(node)
-        return int(node.outputs[0])
+        self.known[same] = int(node.outputs[0])
+        return self.known[same]
+
+    def fuse_relu(self) -> None:
+        """Makes a ReLU that alone reads an operator's output part of that operator, as the converter does."""
+        names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
+        kinds = [names[code] for code, _ in self.codes]
+        maker = {node.outputs[0]: node for node in self.graph.operators}
+        reads = Counter(tensor for node in self.graph.operators for tensor in node.inputs)
+        left = []
+        for node in self.graph.operators:
+            before = maker.get(node.inputs[0]) if kinds[node.opcodeIndex] == "RELU" else None
+            if before is not None and kinds[before.opcodeIndex] in FUSING and reads[node.inputs[0]] == 1:
+                before.builtinOptions.fusedActivationFunction = FUSED["relu"]
+                before.outputs = node.outputs
+                maker[node.outputs[0]] = before
+            else:
+                left.append(node)
+        self.graph.operators = left
 
     def serialise(self, output: int) -> bytes:
         """The file's content."""
@@ -121,25 +162,105 @@ def _packed(model: Any, expected_bytes: int) -> bytes:
     return bytes(builder.Output())
 
 
-def build_tflite(blocks: Sequence[Block], weights: Weights, input_shape: Shape) -> bytes:
-    """The blocks one after another as a TFLite file for one channel-last image."""
+def build_tflite(
+    blocks: Sequence[Block], weights: Weights, input_shape: Shape, wires: Sequence[Wire] | None = None
+) -> bytes:
+    """The blocks between their nodes, or one after another, as a TFLite file for one channel-last image."""
     channels, height, width = input_shape
     graph, left = Graph((1, height, width, channels)), iter(weights)
-    x: int = graph.graph.inputs[0]
-    for block in blocks:
-        y = x
-        for layer in block.layers:
-            match layer:
-                case Conv():
-                    y = _conv(graph, y, layer, *next(left))
-                case GlobalPool():
-                    y = _global_pool(graph, y)
-                case Linear():
-                    y = _linear(graph, y, layer, *next(left))
-                case SqueezeExcite():
-                    y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
-        x = graph.operator("ADD", [x, y], graph.shape(y), _add_options()) if block.residual else y
-    return graph.serialise(x)
+    nodes: dict[int, int] = {0: graph.graph.inputs[0]}
+    for block, wire in zip(blocks, wires or chain_wires(len(blocks)), strict=True):
+        y = _block(graph, _joined(graph, [nodes[node] for node in wire.reads]), block, left)
+        nodes[wire.writes] = _add(graph, nodes[wire.writes], y) if wire.writes in nodes else y
+    graph.fuse_relu()
+    return graph.serialise(nodes[wire.writes])
+
+
+def _block(graph: Graph, x: int, block: Block, left: Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> int:
+    y = x
+    for layer in block.layers:
+        match layer:
+            case Conv():
+                y = _conv(graph, y, layer, *next(left))
+            case GlobalPool():
+                y = _global_pool(graph, y)
+            case Linear():
+                y = _linear(graph, y, layer, *next(left))
+            case SqueezeExcite():
+                y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
+            case Relu():
+                y = graph.operator("RELU", [y], graph.shape(y))
+            case BatchNorm():
+                y = _conv(graph, y, as_convolution(layer), *next(left))
+            case Pool():
+                y = _pool(graph, y, layer)
+            case FactorizedReduce():
+                y = _factorized_reduce(graph, y, layer, *next(left), *next(left))
+    return _add(graph, x, y) if block.residual else y
+
+
+def _add(graph: Graph, x: int, y: int) -> int:
+    return graph.operator("ADD", [x, y], graph.shape(y), _add_options())
+
+
+def _joined(graph: Graph, tensors: list[int]) -> int:
+    if len(tensors) == 1:
+        return tensors[0]
+    *image, _ = graph.shape(tensors[0])
+    options = tfl.ConcatenationOptionsT()
+    options.axis = 3
+    return graph.operator("CONCATENATION", tensors, (*image, sum(graph.shape(t)[3] for t in tensors)), options)
+
+
+def _pool(graph: Graph, x: int, layer: Pool) -> int:
+    """A padded mean of stride 2 is every second pixel of that of stride 1."""
+    stride = 1 if layer.kind == "avg" and layer.kernel % 2 else layer.stride
+    options = tfl.Pool2DOptionsT()
+    options.filterHeight = options.filterWidth = layer.kernel
+    options.strideH = options.strideW = stride
+    options.padding = tfl.Padding.SAME if stride == 1 else tfl.Padding.VALID
+    if layer.kernel % 2 and stride > 1:
+        x = _pad(graph, x, layer.kernel // 2, np.array(-np.inf, np.float32))
+    _, height, width, channels = graph.shape(x)
+    lost = layer.kernel - 1 if stride > 1 else 0
+    out = (1, -(-(height - lost) // stride), -(-(width - lost) // stride), channels)
+    y = graph.operator("AVERAGE_POOL_2D" if layer.kind == "avg" else "MAX_POOL_2D", [x], out, options)
+    return y if stride == layer.stride else _every_second(graph, y)
+
+
+def _every_second(graph: Graph, x: int) -> int:
+    """Pixel of the height, then of the width."""
+    for axis in (1, 2):
+        shape = list(graph.shape(x))
+        end = graph.constant(np.array(shape, np.int32))
+        shape[axis] = -(-shape[axis] // 2)
+        step = np.ones(4, np.int32)
+        step[axis] = 2
+        inputs = [x, graph.constant(np.zeros(4, np.int32)), end, graph.constant(step)]
+        x = graph.operator("STRIDED_SLICE", inputs, tuple(shape), tfl.StridedSliceOptionsT())
+    return x
+
+
+def _factorized_reduce(
+    graph: Graph,
+    x: int,
+    layer: FactorizedReduce,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    second_weight: NDArray[np.float32],
+    second_bias: NDArray[np.float32],
+) -> int:
+    def conv(y: int, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
+        return _conv(graph, y, Conv(layer.in_channels, len(bias), 1, 2, activation="none"), weight, bias)
+
+    first, y = conv(x, weight, bias), x
+    for axis in (1, 2):
+        begin, shape = np.zeros(4, np.int32), list(graph.shape(y))
+        begin[axis] = 1
+        shape[axis] -= 1
+        inputs = [y, graph.constant(begin), graph.constant(np.array(shape, np.int32))]
+        y = graph.operator("SLICE", inputs, tuple(shape), tfl.SliceOptionsT())
+    return _joined(graph, [first, conv(y, second_weight, second_bias)])
 
 
 def _add_options() -> Any:
@@ -154,14 +275,14 @@ def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: 
     if layer.kernel > 1 and _same_is_symmetric(layer, graph.shape(x)):
         padding = tfl.Padding.SAME
     elif layer.kernel > 1:
-        x = _pad(graph, x, layer.kernel // 2)
+        x = _pad(graph, x, layer.padding)
     _, height, width, _ = graph.shape(x)
-    lost = layer.kernel - 1 if padding == tfl.Padding.VALID else 0
+    lost = 2 * layer.padding if padding == tfl.Padding.VALID else 0
     out = (1, -(-(height - lost) // layer.stride), -(-(width - lost) // layer.stride), layer.out_channels)
     depthwise = layer.groups > 1
     options = tfl.DepthwiseConv2DOptionsT() if depthwise else tfl.Conv2DOptionsT()
     options.padding, options.strideH, options.strideW = padding, layer.stride, layer.stride
-    options.dilationHFactor = options.dilationWFactor = 1
+    options.dilationHFactor = options.dilationWFactor = layer.dilation
     options.fusedActivationFunction = FUSED[layer.activation]
     if depthwise:
         if not layer.groups == layer.in_channels == layer.out_channels:
@@ -178,16 +299,20 @@ def _hard_swish(graph: Graph, x: int) -> int:
 
 
 def _same_is_symmetric(layer: Conv, shape: tuple[int, ...]) -> bool:
-    """Whether SAME, which pads only as much as the last window needs, pads kernel // 2 on every side."""
-    needed = [(-(-size // layer.stride) - 1) * layer.stride + layer.kernel - size for size in shape[1:3]]
-    return all(pixels == layer.kernel // 2 * 2 for pixels in needed)
+    """Whether SAME, which pads only as much as the last window needs, pads as the layer does on every side."""
+    kernel = 2 * layer.padding + 1
+    needed = [(-(-size // layer.stride) - 1) * layer.stride + kernel - size for size in shape[1:3]]
+    return all(pixels == 2 * layer.padding for pixels in needed)
 
 
-def _pad(graph: Graph, x: int, pixels: int) -> int:
+def _pad(graph: Graph, x: int, pixels: int, value: NDArray[np.float32] | None = None) -> int:
+    """With zeros, or with the value."""
     _, height, width, channels = graph.shape(x)
-    amounts = np.array([[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], np.int32)
+    amounts = graph.constant(np.array([[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], np.int32))
     out = (1, height + 2 * pixels, width + 2 * pixels, channels)
-    return graph.operator("PAD", [x, graph.constant(amounts)], out, tfl.PadOptionsT())
+    if value is None:
+        return graph.operator("PAD", [x, amounts], out, tfl.PadOptionsT())
+    return graph.operator("PADV2", [x, amounts, graph.constant(value)], out, tfl.PadV2OptionsT())
 
 
 def _global_pool(graph: Graph, x: int) -> int:

@@ -1,6 +1,6 @@
 """Blocks -> an ONNX file, straight from the format, with what ONNX Runtime executes of torch's exported file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hwnas.runtimes.runtime import Shape, Weights
-from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
+from hwnas.spaces.layers import (
+    Activation,
+    BatchNorm,
+    Block,
+    Conv,
+    FactorizedReduce,
+    GlobalPool,
+    Linear,
+    Pool,
+    Relu,
+    SqueezeExcite,
+    as_convolution,
+)
+from hwnas.spaces.space import Wire, chain_wires
 
 OPSET = 20  # of converted files too: ONNX Runtime optimises the same operators differently by opset, in fp16
 IR_VERSION = 10
@@ -36,24 +49,14 @@ class Graph:
         return name
 
 
-def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) -> bytes:
-    """The blocks one after another as an ONNX file for one image."""
-    graph, left, x = Graph(), iter(weights), INPUT
-    for block in blocks:
-        y = x
-        for layer in block.layers:
-            match layer:
-                case Conv():
-                    y = _conv(graph, y, layer, *next(left))
-                case GlobalPool():
-                    y = _global_pool(graph, y, layer)
-                case Linear():
-                    weight, bias = next(left)
-                    y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
-                    y = _activation(graph, y, layer.activation)
-                case SqueezeExcite():
-                    y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
-        x = graph.node("Add", [x, y]) if block.residual else y
+def build_onnx(
+    blocks: Sequence[Block], weights: Weights, input_shape: Shape, wires: Sequence[Wire] | None = None
+) -> bytes:
+    """The blocks between their nodes, or one after another, as an ONNX file for one image."""
+    graph, left, nodes = Graph(), iter(weights), {0: INPUT}
+    for block, wire in zip(blocks, wires or chain_wires(len(blocks)), strict=True):
+        y = _block(graph, _joined(graph, [nodes[node] for node in wire.reads]), block, left)
+        nodes[wire.writes] = graph.node("Add", [nodes[wire.writes], y]) if wire.writes in nodes else y
     graph.nodes[-1].output[0] = OUTPUT
     inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *input_shape])]
     outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)]
@@ -62,15 +65,74 @@ def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) ->
     return bytes(model.SerializeToString())
 
 
+def _block(graph: Graph, x: str, block: Block, left: Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> str:
+    y = x
+    for layer in block.layers:
+        match layer:
+            case Conv():
+                y = _conv(graph, y, layer, *next(left))
+            case GlobalPool():
+                y = _global_pool(graph, y, layer)
+            case Linear():
+                weight, bias = next(left)
+                y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
+                y = _activation(graph, y, layer.activation)
+            case SqueezeExcite():
+                y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
+            case Relu():
+                y = _activation(graph, y, "relu")
+            case BatchNorm():
+                y = _conv(graph, y, as_convolution(layer), *next(left))
+            case Pool():
+                y = _pool(graph, y, layer)
+            case FactorizedReduce():
+                y = _factorized_reduce(graph, y, layer, *next(left), *next(left))
+    return graph.node("Add", [x, y]) if block.residual else y
+
+
+def _joined(graph: Graph, tensors: list[str]) -> str:
+    return tensors[0] if len(tensors) == 1 else graph.node("Concat", tensors, axis=1)
+
+
+def _pool(graph: Graph, x: str, layer: Pool) -> str:
+    """A padded mean of stride 2 is every second pixel of that of stride 1, as in `nn.ops`."""
+    stride = 1 if layer.kind == "avg" and layer.kernel % 2 else layer.stride
+    shape = {"kernel_shape": [layer.kernel] * 2, "strides": [stride] * 2, "pads": [(layer.kernel - 1) // 2] * 4}
+    y = graph.node("MaxPool" if layer.kind == "max" else "AveragePool", [x], **shape)
+    for axis in (2, 3) if stride != layer.stride else ():
+        y = _slice(graph, y, 0, layer.stride, axis)
+    return y
+
+
+def _slice(graph: Graph, x: str, start: int, step: int, axis: int) -> str:
+    values = (start, np.iinfo(np.int64).max, axis, step)
+    return graph.node("Slice", [x, *(graph.constant(np.array([value])) for value in values)])
+
+
+def _factorized_reduce(
+    graph: Graph,
+    x: str,
+    layer: FactorizedReduce,
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    second_weight: NDArray[np.float32],
+    second_bias: NDArray[np.float32],
+) -> str:
+    def conv(y: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        return _conv(graph, y, Conv(layer.in_channels, len(bias), 1, 2, activation="none"), weight, bias)
+
+    shifted = _slice(graph, _slice(graph, x, 1, 1, 2), 1, 1, 3)
+    return _joined(graph, [conv(x, weight, bias), conv(shifted, second_weight, second_bias)])
+
+
 def _conv(graph: Graph, x: str, layer: Conv, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
-    half = layer.kernel // 2
     y = graph.node(
         "Conv",
         [x, graph.constant(weight), graph.constant(bias)],
         kernel_shape=[layer.kernel] * 2,
         strides=[layer.stride] * 2,
-        pads=[half] * 4,
-        dilations=[1, 1],
+        pads=[layer.padding] * 4,
+        dilations=[layer.dilation] * 2,
         group=layer.groups,
     )
     return _activation(graph, y, layer.activation)

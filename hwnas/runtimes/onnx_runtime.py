@@ -13,6 +13,7 @@ from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
 from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
 from hwnas.spaces.layers import Block
+from hwnas.spaces.space import Wire
 from hwnas.storage import write_bytes
 
 if TYPE_CHECKING:
@@ -87,10 +88,17 @@ class OnnxRuntime:
         content = model.SerializeToString()
         write_bytes(path, content)
 
-    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
+    def build(
+        self,
+        blocks: Sequence[Block],
+        weights: Weights,
+        input_shape: Shape,
+        path: Path,
+        wires: Sequence[Wire] | None = None,
+    ) -> None:
         from hwnas.runtimes.onnx_blocks import build_onnx
 
-        content = build_onnx(blocks, weights, input_shape)
+        content = build_onnx(blocks, weights, input_shape, wires)
         write_bytes(path, content)
 
     def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.spaces.layers import Block
+from hwnas.spaces.space import Wire
 
 if TYPE_CHECKING:  # a process that only measures must not pay for importing torch
     from torch import nn
@@ -50,8 +51,18 @@ class Runtime(Protocol):
         """Exports a module in eval mode, by the maintained converter: seconds. This is what ships."""
         ...
 
-    def build(self, blocks: Sequence[Block], weights: Weights, input_shape: Shape, path: Path) -> None:
-        """Writes the same operators that `convert` would, straight from the blocks: milliseconds. For measuring."""
+    def build(
+        self,
+        blocks: Sequence[Block],
+        weights: Weights,
+        input_shape: Shape,
+        path: Path,
+        wires: Sequence[Wire] | None = None,
+    ) -> None:
+        """Writes the same operators that `convert` would, straight from the blocks: milliseconds. For measuring.
+
+        wires: between which nodes each block stands, as in `Space`; without them one block follows the other.
+        """
         ...
 
     def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:

@@ -1,5 +1,6 @@
 """fit: a few whole networks are measured, and the table sum is calibrated on them."""
 
+import itertools
 import random
 
 from hwnas.devices import load_profile
@@ -21,11 +22,13 @@ CANDIDATES_PER_NETWORK = 20
 def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> tuple[list[Arch], list[Arch]]:
     """(one half at even steps of predicted latency, as a fit must hold at both ends; the other half at random).
 
-    Random, as an interval promises its coverage for networks that are drawn as those were that it comes from.
+    Random, as an interval promises its coverage for networks that are drawn as those were that it comes from. A network
+    that does not look at its image is a constant, and tells nothing of the device.
     """
     rng = random.Random(f"fit/{seed}")
     spread = spread_over_latency(predictor, count - count // 2, rng)
-    drawn = dict.fromkeys(predictor.space.sample(rng) for _ in range(count // 2))
+    samples = (predictor.space.sample(rng) for _ in range(count // 2 * CANDIDATES_PER_NETWORK))
+    drawn = dict.fromkeys(itertools.islice(filter(predictor.space.sees_image, samples), count // 2))
     return spread, [arch for arch in drawn if arch not in spread]
 
 
@@ -34,7 +37,7 @@ def spread_over_latency(predictor: TablePredictor, count: int, rng: random.Rando
     ends = fastest_and_slowest(predictor)
     pool = [predictor.space.sample(rng) for _ in range(count * CANDIDATES_PER_NETWORK)]
     pool += [_between(*ends, share, rng) for share in (i / len(pool) for i in range(len(pool)))]
-    pool = sorted(set(pool), key=lambda arch: (predictor.arch_ms(arch), arch))
+    pool = sorted(filter(predictor.space.sees_image, set(pool)), key=lambda arch: (predictor.arch_ms(arch), arch))
     lowest_ms, highest_ms = predictor.arch_ms(pool[0]), predictor.arch_ms(pool[-1])
     wanted_ms = [lowest_ms + (highest_ms - lowest_ms) * (i + 0.5) / count for i in range(count)]
     chosen = [min(pool, key=lambda arch: abs(predictor.arch_ms(arch) - ms)) for ms in wanted_ms]

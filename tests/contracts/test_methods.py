@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from hwnas.nn import Compute
 from hwnas.search import METHODS, Budget, FromProbabilities, Limit, Paths, Probabilities, Shrinking
 from hwnas.search.methods import BY_REWARD
 from hwnas.spaces import SPACES, SpaceConfig, build_space, extremes
+from hwnas.spaces.darts import darts
 from hwnas.spaces.macs import op_macs
+from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.supernet import (
     PATH_SAMPLERS,
     RELAXATIONS,
@@ -28,7 +31,7 @@ from hwnas.supernet import (
 from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
-TYPICAL = ("proxyless_small", "nas_bench_macro")  # kernels, expansions and skips; choices that share no weights
+TYPICAL = ("proxyless_small", "nas_bench_macro", "nas_bench_201")  # shared weights; separate ones; a graph
 
 
 def images_of(count):
@@ -36,9 +39,15 @@ def images_of(count):
     return ImageSet(rng.integers(0, 255, (count, 3, SIDE, SIDE), dtype=np.uint8), np.arange(count) % 4)
 
 
+def space_of(name):
+    """The smallest of the name: of a network of cells one cell."""
+    small = {"darts": partial(darts, layers=1), "nas_bench_201": partial(nas_bench_201, cells=1)}
+    return small[name](SIDE, 0.25, 4) if name in small else build_space(SpaceConfig(name, SIDE, 4, width_mult=0.25))
+
+
 def near(space):
     """How much of a budget the first candidate may leave: a space of few networks has none so near."""
-    return 0.03 if space.size > 10_000 else 0.25
+    return 0.03 if space.size > 100_000 else 0.25
 
 
 def test_every_part_of_a_method_is_there():
@@ -68,7 +77,7 @@ def training_of(method, space, images, folder, predictor, target_ms):
 
 
 def check(name, space_name, folder):
-    method, space = METHODS[name], build_space(SpaceConfig(space_name, SIDE, 4, width_mult=0.25))
+    method, space = METHODS[name], space_of(space_name)
     predictor = TablePredictor(space, {k: 0.01 + op_macs(s) / 1e7 for k, s in rows_to_measure(space).items()})
     low_ms, high_ms = map(predictor.arch_ms, extremes(space))
     target_ms, images = low_ms + 0.4 * (high_ms - low_ms), images_of(16)

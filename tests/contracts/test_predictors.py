@@ -66,15 +66,15 @@ FITS = {
 @pytest.fixture(params=FITS, scope="module")
 def predictor(request, space):
     rng = random.Random(4)
-    archs = [space.sample(rng) for _ in range(30)]
+    archs = list(filter(space.sees_image, [space.sample(rng) for _ in range(30)]))  # as `hwnas fit` measures
     return FITS[request.param](space, archs, true_ms(space, archs))
 
 
 def test_unseen_networks_are_predicted(predictor, space):
     rng = random.Random(5)
-    archs = [space.sample(rng) for _ in range(50)]
+    archs = list(filter(space.sees_image, [space.sample(rng) for _ in range(50)]))
     latency_ms, measured_ms = predictor.latency_ms(archs), true_ms(space, archs)
-    assert latency_ms.shape == (50,)
+    assert latency_ms.shape == (len(archs),)
     assert np.abs(latency_ms / measured_ms - 1).mean() < 0.1
     low_ms, high_ms = predictor.interval_ms(archs, 0.9)
     assert ((low_ms <= measured_ms) & (measured_ms <= high_ms)).mean() > 0.7

@@ -17,8 +17,11 @@ from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.litert_blocks import metadata_text, operator_names
 from hwnas.runtimes.runtime import ReducedDtype
-from hwnas.spaces import SpaceConfig, build_space, op
+from hwnas.spaces import Space, SpaceConfig, build_space, op
+from hwnas.spaces.darts import darts
+from hwnas.spaces.graph import GraphBuilder
 from hwnas.spaces.layers import block
+from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.stages.export import SHIPPED
 from hwnas.stages.networks import measure_together
 
@@ -43,6 +46,24 @@ BLOCKS_V3 = [
     op("shortcut", (24, 5, 5), 32, 2),
     op("conv", (32, 3, 3), 64, 1, k=1, hs=1),
     op("classifier", (64, 3, 3), 10, h=48),
+]
+# Those of cells, with stride where they can have one.
+BLOCKS_CELLS = [
+    op("conv_bn", (3, 128, 128), 8, k=3),
+    op("sep_conv", (8, 128, 128), 8, 2, k=5),
+    op("dil_conv", (8, 64, 64), 8, 2, k=3),
+    op("max_pool", (8, 32, 32), 8, 2, k=3),
+    op("avg_pool", (8, 16, 16), 8, 2, k=3),
+    op("factorized_reduce", (8, 8, 8), 12, 2),
+    op("pooled_shortcut", (12, 4, 4), 16, 2),
+    op("relu_conv", (16, 2, 2), 12, k=1),
+    op("relu_conv_pair", (12, 2, 2), 16, k=3),
+    op("normed_classifier", (16, 2, 2), 10),
+]
+BLOCKS_WITHOUT_STRIDE = [
+    *(op(kind, (8, 9, 9), 8, k=k) for kind in ("sep_conv", "dil_conv") for k in (3, 5)),
+    *(op(kind, (8, 9, 9), 8, k=3) for kind in ("max_pool", "avg_pool")),
+    op("relu_conv_pair", (8, 8, 8), 16, 2, k=3),
 ]
 
 
@@ -230,7 +251,7 @@ def test_metadata_is_kept_inside_and_the_file_still_runs(network_files, tmp_path
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("spec", BLOCKS + BLOCKS_V3, ids=str)
+@pytest.mark.parametrize("spec", BLOCKS + BLOCKS_V3 + BLOCKS_CELLS + BLOCKS_WITHOUT_STRIDE, ids=str)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     module = trained_like(BlockModule(block(spec)))
@@ -244,7 +265,7 @@ def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
 
 
-@pytest.mark.parametrize("specs", [BLOCKS, BLOCKS_V3], ids=["v2", "v3"])
+@pytest.mark.parametrize("specs", [BLOCKS, BLOCKS_V3, BLOCKS_CELLS], ids=["v2", "v3", "cells"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     runtime, blocks, shape = RUNTIMES[name], [block(spec) for spec in specs], specs[0].in_shape
@@ -257,6 +278,67 @@ def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     expected, found = (runtime.load(path, 1).run(x) for path in (converted, built))
     assert found.shape == expected.shape
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
+
+
+def small_graph() -> Space:
+    """A cell whose node is a sum, whose operators share their input, and whose output is a concatenation."""
+    graph = GraphBuilder("small", 16)
+    stem = graph.fixed("conv_bn", (0,), 8, k=3)
+    node = graph.fixed("relu_conv", (stem,), 8, k=3)
+    graph.fixed("avg_pool", (stem,), 8, k=3, to=node)
+    graph.fixed("skip", (stem,), 8, to=node)
+    other = graph.fixed("relu_conv", (stem,), 8, k=1)
+    graph.fixed("avg_pool", (stem,), 8, k=3, to=other)
+    both = graph.fixed("relu_conv", (node, other), 8, k=1)
+    graph.fixed("sep_conv", (node,), 8, k=3, to=both)
+    graph.fixed("normed_classifier", (both,), 10)
+    return graph.space()
+
+
+def built_graph(name, space, arch, path):
+    """The network of an architecture, and its file."""
+    network, ops = trained_like(Network(space, arch)), space.ops(arch)
+    RUNTIMES[name].build([block(s) for s in ops], numpy_weights(network), space.input_shape, path, ops.wires)
+    return network
+
+
+def check_graph(name, space, arch, tmp_path):
+    """Both files compute what torch computes; by the same operators, which a converter orders in its own way."""
+    converted, built = (tmp_path / f"{stem}{RUNTIMES[name].suffix}" for stem in ("converted", "built"))
+    network = built_graph(name, space, arch, built)
+    RUNTIMES[name].convert(network, space.input_shape, converted)
+    x = torch.randn(1, *space.input_shape)
+    with torch.no_grad():
+        expected = network(x).numpy()
+    for path in (converted, built):
+        assert relative_error(RUNTIMES[name].load(path, 1).run(x.numpy()), expected) < MAX_RELATIVE_ERROR
+    assert sorted(executed(name, converted, tmp_path)) == sorted(executed(name, built, tmp_path))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_graph_is_built_as_it_is_converted(name, tmp_path):
+    check_graph(name, small_graph(), (), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("space", [nas_bench_201(16, 0.5, cells=1), darts(16, 0.5, layers=3)], ids=lambda s: s.name)
+@pytest.mark.parametrize("name", SHIPPED)
+def test_networks_of_cells_are_built_as_they_are_converted(name, space, seed, tmp_path):
+    check_graph(name, space, space.sample(random.Random(seed)), tmp_path)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_network_that_does_not_look_at_its_image_is_exported(name, tmp_path):
+    space = nas_bench_201(16, 0.5, cells=1)
+    arch = space.from_names(("none",) * 6)
+    assert not space.sees_image(arch)
+    network, path = trained_like(Network(space, arch)), tmp_path / f"constant{RUNTIMES[name].suffix}"
+    RUNTIMES[name].convert(network, space.input_shape, path)
+    x = torch.randn(1, *space.input_shape)
+    with torch.no_grad():
+        expected = network(x).numpy()
+    assert relative_error(RUNTIMES[name].load(path, 1).run(x.numpy()), expected) < MAX_RELATIVE_ERROR
 
 
 def test_constants_of_a_tflite_file_are_aligned_also_after_metadata(tmp_path):

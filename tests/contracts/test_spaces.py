@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from hwnas.nn import Network, Supernet
+from hwnas.nn import Gate, Network, Supernet
 from hwnas.spaces import DEFAULT_RESOLUTION, SPACES, SpaceConfig, build_space, extremes, macs, params
+from hwnas.spaces.darts import darts
 from hwnas.spaces.space import Space
 
 pytestmark = pytest.mark.parametrize("name", SPACES)
@@ -15,6 +16,8 @@ NUM_CLASSES = 7
 
 
 def space_of(name: str) -> Space:
+    if name == "darts":
+        return darts(16, 0.5, NUM_CLASSES, layers=3)  # each of the cells once, in a third of the time
     return build_space(SpaceConfig(name, min(DEFAULT_RESOLUTION.get(name, 64), 64), NUM_CLASSES))
 
 
@@ -25,22 +28,24 @@ def test_operator_keys_are_unique(name):
 
 def test_every_operator_follows_from_the_shapes_before_it(name):
     space = space_of(name)
-    shape = space.input_shape
-    for spec in space.ops(space.sample(random.Random(3)))[:-1]:
-        assert spec.in_shape == shape
-        shape = spec.out_shape
+    shapes = {0: space.input_shape}
+    for step in space.steps(space.sample(random.Random(3))):
+        channels, sides = zip(*((shapes[node][0], shapes[node][1:]) for node in step.wire.reads), strict=True)
+        assert step.spec.in_shape == (sum(channels), *sides[0])
+        assert len(set(sides)) == 1
+        assert shapes.setdefault(step.wire.writes, step.spec.out_shape) == step.spec.out_shape
 
 
 def test_random_networks_have_the_declared_output_parameters_and_macs(name):
     space, rng = space_of(name), random.Random(0)
     for _ in range(2):
         arch = space.sample(rng)
-        network = Network(space, arch).eval()
+        network = Network(space, arch).train()  # where a batch norm is no convolution yet
         with FlopCounterMode(display=False) as counter:
-            network(torch.randn(1, *space.input_shape))
-        assert counter.get_total_flops() == 2 * macs(space.ops(arch))
+            network(torch.randn(2, *space.input_shape))
+        assert counter.get_total_flops() == 2 * 2 * macs(space.ops(arch))
         assert sum(p.numel() for p in network.parameters()) == params(space.ops(arch))
-        assert network(torch.randn(2, *space.input_shape)).shape == (2, NUM_CLASSES)
+        assert network.eval()(torch.randn(2, *space.input_shape)).shape == (2, NUM_CLASSES)
 
 
 def test_a_path_of_the_supernet_equals_the_network_with_its_weights(name):
@@ -57,6 +62,16 @@ def test_a_path_of_the_supernet_equals_the_network_with_its_weights(name):
         x = torch.randn(2, *space.input_shape)
         assert not network.training
         torch.testing.assert_close(network(x), supernet(x, arch), rtol=1e-4, atol=1e-5)
+
+
+def test_a_mixture_of_certain_gates_is_the_path(name):
+    space, rng = space_of(name), random.Random(5)
+    supernet, x = Supernet(space).eval(), torch.randn(1, *space.input_shape)
+    for _ in range(3):
+        arch = space.sample(rng)
+        choices = zip(space.decisions, arch, strict=True)
+        gates = [Gate(torch.eye(len(d.choices))[c], (c,)) for d, c in choices]
+        torch.testing.assert_close(supernet.mixed(x, gates), supernet(x, arch), rtol=1e-4, atol=1e-5)
 
 
 def test_extremes_bound_random_networks(name):

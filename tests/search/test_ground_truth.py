@@ -1,4 +1,4 @@
-"""Search strategies where the truth is known: all networks of NAS-Bench-Macro, as its authors trained them."""
+"""Search strategies where the truth is known: NAS-Bench-Macro and NAS-Bench-201, as their authors trained them."""
 
 import csv
 from pathlib import Path
@@ -6,31 +6,56 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwnas.latency.additive import AdditiveCost
 from hwnas.objective import hard_limits
 from hwnas.search import Budget, Evolution, EvolutionConfig, Limit, RandomSearch, one_by_one, search
-from hwnas.spaces import SpaceConfig, build_space
+from hwnas.spaces import SpaceConfig, build_space, op_macs
+from hwnas.spaces.nas_bench_201 import from_string
 
-TABLE = Path(__file__).parents[3] / "shared/data/nas_bench_macro/nas_bench_macro_cifar10.csv"
+DATA = Path(__file__).parents[3] / "shared/data"
+MACRO = DATA / "nas_bench_macro/nas_bench_macro_cifar10.csv"
+CELLS, STRINGS = DATA / "nasbench201/nb201_accuracy.npz", DATA / "nasbench201/nb201_archs.csv"
 DIGITS = ("skip", "k3e3", "k5e6")
-SPACE = build_space(SpaceConfig("nas_bench_macro", 32, 10))
 EVALUATIONS, SEEDS = 100, 10
-pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="the published table is not at hand")
+pytestmark = pytest.mark.skipif(not (MACRO.exists() and CELLS.exists()), reason="the published tables are not at hand")
 
 
-@pytest.fixture(scope="module")
-def truth():
-    """(accuracy, million multiply-adds) by architecture."""
-    with TABLE.open() as file:
+def truth_of_macro(space):
+    with MACRO.open() as file:
         rows = list(csv.DictReader(file))
-    archs = [SPACE.from_names(tuple(DIGITS[int(d)] for d in row["arch"])) for row in rows]
+    archs = [space.from_names(tuple(DIGITS[int(d)] for d in row["arch"])) for row in rows]
     return {arch: (float(r["mean_acc"]), int(r["flops"]) / 1e6) for arch, r in zip(archs, rows, strict=True)}
 
 
+def truth_of_cells(space):
+    """Test accuracy on CIFAR-10 after 200 epochs."""
+    with STRINGS.open() as file:
+        archs = [from_string(space, row["arch_str"]) for row in csv.DictReader(file)]
+    with np.load(CELLS) as tables:
+        accuracies = tables["test_acc_200ep"][:, 0].tolist()
+    millions = (AdditiveCost(space, op_macs).of(archs) / 1e6).tolist()
+    return dict(zip(archs, zip(accuracies, millions, strict=True), strict=True))
+
+
+@pytest.fixture(scope="module", params=[("nas_bench_macro", truth_of_macro), ("nas_bench_201", truth_of_cells)])
+def known(request):
+    """(space, (accuracy, million multiply-adds) by architecture)."""
+    name, truth_of = request.param
+    space = build_space(SpaceConfig(name, 32, 10))
+    return space, truth_of(space)
+
+
+@pytest.fixture(scope="module")
+def truth(known):
+    return known[1]
+
+
 @pytest.fixture(scope="module", params=[0.3, 0.6])
-def budget(request, truth):
+def budget(request, known):
     """That so many of the networks keep."""
+    space, truth = known
     most = float(np.quantile([millions for _, millions in truth.values()], request.param))
-    return Budget(SPACE, (Limit("million_macs", lambda archs: millions(archs, truth), most),))
+    return Budget(space, (Limit("million_macs", lambda archs: millions(archs, truth), most),))
 
 
 def millions(archs, truth):
