@@ -10,6 +10,7 @@ Objective = Callable[[Metrics], Scores]
 LatencyLoss = Callable[[Any, Any], Any]  # (cross-entropy, expected milliseconds), scalar tensors -> scalar tensor
 NS_PER_MS, MIN_NS = 1e6, 10.0
 Candidate = TypeVar("Candidate")
+Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are about the same
 
 
@@ -81,3 +82,11 @@ def pareto_front(candidates: Sequence[Candidate], scores: Callable[[Candidate], 
             front.append(candidate)
             kept.append(mine)
     return front
+
+
+def wilson_interval(right_share: float, images: int) -> tuple[float, float]:
+    """95 % interval of an accuracy counted on `images` images (Wilson 1927)."""
+    centre = right_share + Z_95**2 / (2 * images)
+    half = Z_95 * (right_share * (1 - right_share) / images + Z_95**2 / (4 * images**2)) ** 0.5
+    scale = 1 + Z_95**2 / images
+    return (centre - half) / scale, (centre + half) / scale

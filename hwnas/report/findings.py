@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwnas.objective import wilson_interval
 from hwnas.spaces import Decision, SpaceConfig, build_space
 from hwnas.storage import Journal, Record, read_json
 
 LABELS = {"winner": "searched", "random": "best of random search", "mobilenet_v2": "MobileNetV2, width-scaled"}
-Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,6 @@ def _record(run: Path, name: str) -> Record:
 
 def _lines(path: Path) -> list[Record]:
     return Journal(path).records
-
-
-def wilson_interval(right_share: float, images: int) -> tuple[float, float]:
-    """95 % interval of an accuracy counted on `images` images (Wilson 1927)."""
-    centre = right_share + Z_95**2 / (2 * images)
-    half = Z_95 * (right_share * (1 - right_share) / images + Z_95**2 / (4 * images**2)) ** 0.5
-    scale = 1 + Z_95**2 / images
-    return (centre - half) / scale, (centre + half) / scale
 
 
 def trained_interval(trained: Record) -> tuple[float, float]:
