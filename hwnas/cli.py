@@ -1,4 +1,4 @@
-"""The command line: one subcommand per stage, and those of `hwnas table`."""
+"""The command line: one subcommand per stage, `bundle`, and those of `hwnas table`."""
 
 import importlib
 import inspect
@@ -33,7 +33,7 @@ STAGES = {
     "search": "Train the super-network by a method; its candidates and random ones under the budget.",
     "select": "Measure the best candidates whole; choose the winner and its baselines.",
     "train": "Train the winner and its baselines from scratch.",
-    "export": "Write ONNX and TFLite, checked against the trained network.",
+    "export": "Write ONNX and TFLite in several precisions, checked; of the run's winner, or of any --model.",
     "measure": "Measure the exported model on the device.",
     "trust": "Check the search: against random draws, for collapse, and its ranking by networks trained from scratch.",
     "report": "Write report.html.",
@@ -83,6 +83,18 @@ def _stage_options(
     """The options that all stages share: the signature of every stage command."""
 
 
+def _export_options(
+    precisions: Annotated[str | None, typer.Option(help="fp32, fp16, int8, int8_float_io, dynamic.")] = None,
+    max_drop: Annotated[float, typer.Option(help="Points of accuracy that less precision may cost.")] = 1.0,
+    images: Annotated[int, typer.Option(help="Images of the test part to check on.")] = 500,
+    licence: Annotated[str, typer.Option(help="Of the weights; for the model card.")] = "",
+    model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:FUNCTION.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Its .pt or .npz checkpoint, or none for random ones.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A class a line, in the order of its outputs.")] = None,
+) -> None:
+    """What `hwnas export` has beside the options of all stages."""
+
+
 def _show_defaults() -> None:
     """Puts every option's default into its help. The parameters' own is None: not given."""
     shown = defaults()
@@ -126,9 +138,55 @@ def _stage_command(stage: str) -> Callable[..., None]:
     return command
 
 
+def _export(out: Path, **options: Any) -> None:
+    own = {name: options.pop(name) for name in inspect.signature(_export_options).parameters}
+    given = {name: value for name, value in options.items() if value is not None}
+    shipping = importlib.import_module("hwnas.stages.shipping")
+    choices = shipping.choices_of(own["precisions"], own["max_drop"], own["images"], own["licence"])
+    if own["model"] is None and (own["weights"] or own["labels"]):
+        raise UserError("--weights and --labels belong to --model, which is missing")
+    if own["model"] is not None:
+        module = importlib.import_module("hwnas.stages.export_model")
+        model = module.model_options(given, own["model"], own["weights"], own["labels"])
+        with exclusive(out), interruptible():
+            module.run_model(out, model, choices)
+        return
+    run_module, module = (importlib.import_module(f"hwnas.stages.{name}") for name in ("run", "export"))
+    run_module.check_place(out, given, may_begin=False)
+    with exclusive(out), interruptible():
+        run = run_module.open_run(out, given)
+        with run.stage("export"):
+            module.run_stage(run, choices)
+
+
+def _export_command() -> Callable[..., None]:
+    """The stage with options of its own."""
+    stage, own = inspect.signature(_stage_options), inspect.signature(_export_options)
+    _export.__signature__ = stage.replace(  # type: ignore[attr-defined]
+        parameters=[*stage.parameters.values(), *own.parameters.values()]
+    )
+    _export.__annotations__ = {**_stage_options.__annotations__, **_export_options.__annotations__}
+    _export.__doc__ = STAGES["export"]
+    return _export
+
+
 for _stage in STAGES:
-    app.command(_stage)(_stage_command(_stage))
+    app.command(_stage)(_export_command() if _stage == "export" else _stage_command(_stage))
 app.add_typer(table_app, name="table")
+
+
+@app.command()
+def bundle(
+    out: Annotated[Path, typer.Option(help="The run directory, or the folder of an exported model.")],
+    target: Annotated[str, typer.Option(help="linux, web, android, ios, or a folder with a target.yaml.")],
+    to: Annotated[Path, typer.Option(help="The new folder.")],
+    precision: Annotated[str | None, typer.Option(help="Which file to take.", show_default="the target's")] = None,
+    files: Annotated[Path | None, typer.Option(help="A folder with the files that the kit needs.")] = None,
+) -> None:
+    """Fill a target's app kit with an exported model."""
+    from hwnas.stages.bundle import run_bundle
+
+    run_bundle(out, target, to, precision, files)
 
 
 @app.command()

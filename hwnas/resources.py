@@ -16,9 +16,10 @@ def shipped(kind: Kind) -> Path:
 
 
 def names(kind: Kind, suffix: str) -> list[str]:
-    """The stems to choose from: the current directory's folder of that kind, and the shipped one."""
+    """The names to choose from: the current directory's folder of that kind, and the shipped one."""
     folders = (Path(kind), shipped(kind))
-    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob(f"*{suffix}")})
+    found = ((folder, path) for folder in folders if folder.is_dir() for path in folder.glob(f"*{suffix}"))
+    return sorted({path.relative_to(folder).as_posix().removesuffix(suffix) for folder, path in found})
 
 
 def find(kind: Kind, name: str, suffix: str) -> Path:

@@ -43,9 +43,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Peak memory of one model, or why it is not known."""
+    """Peak memory of one model, or why it is not known; how long it took to load, where the device tells."""
 
     peak_mb: float = math.nan  # of 1e6 bytes
+    load_ms: float = math.nan  # in a process that has the runtime's library already
     error: str = ""
 
 

@@ -193,7 +193,9 @@ class LocalDevice:
             return Memory(error=f"{model.name} did not answer within {timeout_s:g} s")
         try:
             answer = json.loads(done.stdout)
-            return Memory(answer["peak_memory_bytes"] / 1e6) if "error" not in answer else Memory(error=answer["error"])
+            if "error" in answer:
+                return Memory(error=answer["error"])
+            return Memory(answer["peak_memory_bytes"] / 1e6, answer["load_ms"])
         except (ValueError, KeyError, TypeError):
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             return Memory(error=f"measuring {model.name} ended with status {done.returncode}: {last[:300]}")

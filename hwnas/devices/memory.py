@@ -1,4 +1,4 @@
-"""The process in which the host measures a model's peak memory: one model, one process, one JSON object on stdout.
+"""The process in which the host measures what loading a model takes: one model, one process, one JSON object on stdout.
 
 Run as `python -m hwnas.devices.memory RUNTIME THREADS MODEL`.
 """
@@ -6,6 +6,7 @@ Run as `python -m hwnas.devices.memory RUNTIME THREADS MODEL`.
 import json
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,16 +27,18 @@ def resident_bytes(field: str) -> int:
     raise OSError(f"{STATUS} tells no {field}")
 
 
-def peak_memory_bytes(runtime: str, threads: int, model: Path) -> int:
-    """What loading and running a model adds to a process that has the runtime's library loaded already."""
+def loading(runtime: str, threads: int, model: Path) -> dict[str, float]:
+    """Memory that loading and running a model adds to a process that has the runtime's library; time until loaded."""
     RUNTIMES[runtime].start()
     with suppress(OSError):  # some kernels lack it: the peak of starting the library counts then
         RESET_PEAK[0].write_text(RESET_PEAK[1])
     before_bytes = resident_bytes("VmRSS")
+    start_s = time.perf_counter()
     loaded = RUNTIMES[runtime].load(model, threads)
+    load_ms = (time.perf_counter() - start_s) * 1e3
     for _ in range(RUNS):
         loaded.invoke()
-    return max(PAGE_BYTES, resident_bytes("VmHWM") - before_bytes)
+    return {"peak_memory_bytes": max(PAGE_BYTES, resident_bytes("VmHWM") - before_bytes), "load_ms": load_ms}
 
 
 def main() -> None:
@@ -44,7 +47,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        answer: dict[str, object] = {"peak_memory_bytes": peak_memory_bytes(runtime, int(threads), Path(model))}
+        answer: dict[str, object] = {**loading(runtime, int(threads), Path(model))}
     except Exception as error:  # noqa: BLE001 whatever a runtime raises for a bad file is the measurement's result
         answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     print(json.dumps(answer), file=answers, flush=True)

@@ -1,21 +1,49 @@
-"""Convert, check."""
+"""Convert, reduce, check, describe, fill a kit."""
 
+from hwnas.export.card import CARD, model_card
 from hwnas.export.export import (
+    MAX_RELATIVE_ERROR,
     Exported,
-    VerificationError,
-    export,
-    export_reduced,
+    Reference,
+    convert,
+    failed_path,
+    logits_of,
     model_path,
-    preprocessing,
+    reduce,
+    reference,
+    relative_error,
     write_beside,
 )
+from hwnas.export.golden import write_golden
+from hwnas.export.kit import Filled, fill_kit
+from hwnas.export.measuring import measure_files, measured_on
+from hwnas.export.preprocessing import Preprocessing
+from hwnas.export.sources import Brought, bring
+from hwnas.export.targets import Target, load_target, target_names
 
 __all__ = [
+    "CARD",
+    "MAX_RELATIVE_ERROR",
+    "Brought",
     "Exported",
-    "VerificationError",
-    "export",
-    "export_reduced",
+    "Filled",
+    "Preprocessing",
+    "Reference",
+    "Target",
+    "bring",
+    "convert",
+    "failed_path",
+    "fill_kit",
+    "load_target",
+    "logits_of",
+    "measure_files",
+    "measured_on",
+    "model_card",
     "model_path",
-    "preprocessing",
+    "reduce",
+    "reference",
+    "relative_error",
+    "target_names",
     "write_beside",
+    "write_golden",
 ]

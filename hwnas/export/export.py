@@ -1,124 +1,165 @@
-"""Trained module -> model files that are proven to compute the same."""
+"""Trained module -> model files of several precisions, each compared with the module on real images."""
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hwnas.export.diagnosis import conversion_error
 from hwnas.runtimes import RUNTIMES
-from hwnas.runtimes.runtime import Dtype, ReducedDtype
+from hwnas.runtimes.runtime import Precision
+from hwnas.search.evidence import wilson_interval
 
-MAX_RELATIVE_ERROR = 1e-4  # of logits, relative to the largest one
+MAX_RELATIVE_ERROR = 1e-4  # of fp32 logits, relative to the largest one
+Floats = NDArray[np.float32]
 
 
-class VerificationError(Exception):
-    """A converted file does not compute what the trained network computes."""
+@dataclass(frozen=True)
+class Reference:
+    """Images that the module did not see in training, and what it says of them."""
+
+    images: Floats  # (n, C, H, W), normalised
+    labels: NDArray[np.int64]  # (n,)
+    logits: Floats  # (n, classes)
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.logits.argmax(1) == self.labels).mean())
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One converted file, and how it compares with the module on real images."""
+    """One converted file, and how it compares with the module."""
 
     path: str
+    runtime: str
+    precision: Precision
     size_bytes: int
     max_relative_error: float
     top1_agreement: float
     images: int
     test_accuracy: float
+    test_accuracy_interval: tuple[float, float]  # 95 %
+    drop_points: float  # percentage points of accuracy lost against the module, on the same images
+    operators: dict[str, int] = field(default_factory=dict)
+    failed: str = ""  # why the file must not be used
 
-    def as_record(self) -> dict[str, float | int | str]:
+    def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def model_path(folder: Path, runtime: str, dtype: Dtype = "fp32") -> Path:
+def model_path(folder: Path, runtime: str, precision: Precision = "fp32") -> Path:
     """Where a runtime's file of a precision is: `model.tflite`, `model.fp16.tflite`."""
-    stem = "model" if dtype == "fp32" else f"model.{dtype}"
+    stem = "model" if precision == "fp32" else f"model.{precision}"
     return folder / f"{stem}{RUNTIMES[runtime].suffix}"
 
 
-def logits_of(path: Path, runtime: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def failed_path(path: Path) -> Path:
+    """The name under which a file is kept that failed: `model.int8.failed.tflite`."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")
+
+
+def reference(module: nn.Module, images: Floats, labels: NDArray[np.int64]) -> Reference:
+    """The module's own logits, in eval mode on the CPU."""
+    module = module.cpu().to(memory_format=torch.contiguous_format).eval()
+    with torch.no_grad():
+        batches = [module(torch.from_numpy(x)).numpy() for x in np.array_split(images, 8) if len(x)]
+    return Reference(images, labels, np.concatenate(batches))
+
+
+def logits_of(path: Path, runtime: str, images: Floats) -> Floats:
     """(n, C, H, W) -> (n, classes), image by image as a phone would."""
-    model = RUNTIMES[runtime].load(path, threads=1)
+    model = RUNTIMES[runtime].load(path, threads=len(os.sched_getaffinity(0)))
     return np.concatenate([model.run(image[None]).reshape(1, -1) for image in images])
 
 
-def export(
-    module: nn.Module,
-    runtime: str,
-    folder: Path,
-    metadata: Mapping[str, str],
-    images: NDArray[np.float32],
-    labels: NDArray[np.int64],
-) -> Exported:
-    """Converts the module, puts the metadata inside the file, and compares it with the module on normalised images.
+def convert(module: nn.Module, runtime: str, folder: Path, metadata: Mapping[str, str], ref: Reference) -> Exported:
+    """Writes the fp32 file with the metadata inside, and compares it with the module.
 
-    VerificationError where logits differ by more than 1e-4 of the largest one, or where any image's top-1 differs.
+    Failed where logits differ by more than 1e-4 of the largest one, or where any image's top-1 differs. UserError where
+    the module cannot be converted.
     """
-    module = module.cpu().to(memory_format=torch.contiguous_format).eval()
     path = model_path(folder, runtime)
-    _, *shape = images.shape
-    RUNTIMES[runtime].convert(module, (shape[0], shape[1], shape[2]), path)
+    channels, height, width = ref.images.shape[1:]
+    try:
+        RUNTIMES[runtime].convert(module, (channels, height, width), path)
+    except Exception as error:  # noqa: BLE001 converters raise whatever they meet
+        raise conversion_error(module, (channels, height, width), runtime, error) from None
     RUNTIMES[runtime].write_metadata(path, dict(metadata))
-    with torch.no_grad():
-        expected = np.concatenate([module(torch.from_numpy(x)).numpy() for x in np.array_split(images, 8) if len(x)])
-    found = logits_of(path, runtime, images)
-    exported = _compared(path, found, expected, labels)
-    if not exported.max_relative_error <= MAX_RELATIVE_ERROR or exported.top1_agreement < 1:
-        raise VerificationError(
-            f"the {runtime} file differs from the trained network: logits by {exported.max_relative_error:.2g} "
-            f"relative (allowed {MAX_RELATIVE_ERROR:g}), the same top-1 on {exported.top1_agreement:.2%} of "
-            f"{len(images)} images"
+    found = logits_of(path, runtime, ref.images)
+    difference, same = relative_error(found, ref.logits), float((found.argmax(1) == ref.logits.argmax(1)).mean())
+    failed = ""
+    if not difference <= MAX_RELATIVE_ERROR or same < 1:
+        failed = (
+            f"the {runtime} file differs from the trained network: logits by {difference:.2g} relative (allowed "
+            f"{MAX_RELATIVE_ERROR:g}), the same top-1 on {same:.2%} of {len(ref.labels)} images"
         )
-    return exported
+    return _described(path, runtime, "fp32", found, ref, failed)
 
 
-def _compared(
-    path: Path, found: NDArray[np.float32], expected: NDArray[np.float32], labels: NDArray[np.int64]
-) -> Exported:
-    """A file by its logits and those that are right, (n, classes) each."""
-    return Exported(
-        path.name,
-        path.stat().st_size,
-        max_relative_error=float(np.abs(found - expected).max() / np.abs(expected).max()),
-        top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
-        images=len(labels),
-        test_accuracy=float((found.argmax(1) == labels).mean()),
-    )
-
-
-def export_reduced(
+def reduce(
     runtime: str,
-    dtype: ReducedDtype,
+    precision: Precision,
     folder: Path,
     metadata: Mapping[str, str],
-    calibration: NDArray[np.float32],
-    images: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    calibration: Floats,
+    ref: Reference,
+    max_drop_points: float | None,
 ) -> Exported:
-    """Makes a file of less precision from the exported fp32 one, and compares the two on normalised images.
+    """Makes a file of less precision from the fp32 one, and compares it with the module.
 
-    calibration: (m, C, H, W) normalised training images. Nothing is refused: less precision is never exact.
+    calibration: (m, C, H, W) normalised training images. Failed where it loses more accuracy than `max_drop_points`.
     """
-    exact, path = model_path(folder, runtime), model_path(folder, runtime, dtype)
-    RUNTIMES[runtime].reduce(exact, dtype, [image[None] for image in calibration], path)
+    assert precision != "fp32"
+    path = model_path(folder, runtime, precision)
+    images = [image[None] for image in calibration]
+    RUNTIMES[runtime].reduce(model_path(folder, runtime), precision, images, path)
     RUNTIMES[runtime].write_metadata(path, dict(metadata))
-    return _compared(path, logits_of(path, runtime, images), logits_of(exact, runtime, images), labels)
+    found = logits_of(path, runtime, ref.images)
+    drop_points = 100 * (ref.accuracy - float((found.argmax(1) == ref.labels).mean()))
+    failed = ""
+    if not np.isfinite(found).all():
+        failed = f"the {runtime} file of {precision} computes values that are not numbers"
+    elif len(found) > 1 and not np.ptp(found, axis=0).any():
+        failed = f"the {runtime} file of {precision} computes the same values for every image"
+    elif max_drop_points is not None and drop_points > max_drop_points + 1e-9:
+        failed = (
+            f"the {runtime} file of {precision} is {drop_points:.2f} points less accurate than the trained network on "
+            f"{len(ref.labels)} images (allowed {max_drop_points:g}, --max-drop)"
+        )
+    return _described(path, runtime, precision, found, ref, failed)
 
 
-def preprocessing(resolution: int, stored: int, mean: float, std: float) -> dict[str, object]:
-    """What an app has to do to an image before the model, in order."""
-    return {
-        "color": "RGB",
-        "resize_shorter_side_px": stored,
-        "center_crop_px": resolution,
-        "scale": "value / 255",
-        "mean": [mean] * 3,
-        "std": [std] * 3,
-    }
+def relative_error(found: Floats, expected: Floats) -> float:
+    """The largest difference, relative to the largest expected value."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def _described(path: Path, runtime: str, precision: Precision, found: Floats, ref: Reference, failed: str) -> Exported:
+    """A file by its logits; one that failed gets a name that says so."""
+    accuracy = float((found.argmax(1) == ref.labels).mean())
+    operators = dict(sorted(Counter(RUNTIMES[runtime].operators(path)).items()))
+    return Exported(
+        (path.rename(failed_path(path)) if failed else path).name,
+        runtime,
+        precision,
+        size_bytes=(failed_path(path) if failed else path).stat().st_size,
+        max_relative_error=relative_error(found, ref.logits),
+        top1_agreement=float((found.argmax(1) == ref.logits.argmax(1)).mean()),
+        images=len(ref.labels),
+        test_accuracy=accuracy,
+        test_accuracy_interval=wilson_interval(accuracy, len(ref.labels)),
+        drop_points=100 * (ref.accuracy - accuracy),
+        operators=operators,
+        failed=failed,
+    )
 
 
 def write_beside(folder: Path, classes: Sequence[str], preprocessing_json: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import UserError
-from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.spaces.space import Wire, chain_wires
 from hwnas.storage import read_json, write_json
@@ -22,6 +22,7 @@ class FakeRuntime:
     name = "fake"
     suffix = ".fake.json"
     delegate = "none"
+    reductions: tuple[Reduction, ...] = ("fp16", "int8")
 
     def version(self) -> str:
         return "fake 1"
@@ -53,8 +54,11 @@ class FakeRuntime:
         ]
         write_json(path, {"input_shape": list(input_shape), "blocks": described, "metadata": {}})
 
-    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
-        write_json(out, {**read_json(path), "dtype": dtype})
+    def reduce(self, path: Path, precision: Reduction, images: Images, out: Path) -> None:
+        write_json(out, {**read_json(path), "dtype": precision})
+
+    def operators(self, path: Path) -> list[str]:
+        return [layer["type"] for block in read_json(path)["blocks"] for layer in block["layers"]]
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         raise UserError(f"{path} holds no weights: the fake runtime cannot run it; choose a profile of a real runtime")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.spaces.space import Wire
 from hwnas.storage import write_atomically, write_bytes
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 INTERPRETERS = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 METADATA_NAME = "hwnas"
+DYNAMIC_IS_WRONG = (
+    "tflite-runtime 2.14 loads such files and returns wrong values without a word; use ai-edge-litert, or the int8 file"
+)
 
 
 def _installed() -> tuple[str, str]:
@@ -45,6 +48,8 @@ class LoadedLiteRT:
         with quiet():
             interpreter = _interpreter_module().Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()
+        if _installed()[0] == "tflite-runtime" and _has_dynamic_range(interpreter):
+            raise UserError(f"{path.name} has dynamic-range weights: {DYNAMIC_IS_WRONG}")
         self.interpreter: Any = interpreter
         self.input, self.output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         interpreter.set_tensor(self.input["index"], np.zeros(self.input["shape"], self.input["dtype"]))
@@ -58,6 +63,17 @@ class LoadedLiteRT:
 
     def invoke(self) -> None:
         self.interpreter.invoke()
+
+
+def _has_dynamic_range(interpreter: Any) -> bool:
+    """Whether an operator with weights takes them as int8 and its activations as float."""
+    kinds = {tensor["index"]: np.dtype(tensor["dtype"]) for tensor in interpreter.get_tensor_details()}
+    weighted = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    return any(
+        kinds.get(node["inputs"][0]) == np.float32 and kinds.get(node["inputs"][1]) == np.int8
+        for node in interpreter._get_ops_details()
+        if node["op_name"] in weighted
+    )
 
 
 def _to_stored(x: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
@@ -81,6 +97,7 @@ class LiteRT:
     name = "litert"
     suffix = ".tflite"
     delegate = "xnnpack"  # the interpreter's default on a CPU
+    reductions: tuple[Reduction, ...] = ("fp16", "int8", "int8_float_io", "dynamic")
 
     def version(self) -> str:
         return " ".join(_installed())
@@ -117,10 +134,15 @@ class LiteRT:
         content = build_tflite(blocks, weights, input_shape, wires)
         write_bytes(path, content)
 
-    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+    def reduce(self, path: Path, precision: Reduction, images: Images, out: Path) -> None:
         from hwnas.runtimes.precision import reduce_tflite
 
-        reduce_tflite(path, dtype, images, out)
+        reduce_tflite(path, precision, images, out)
+
+    def operators(self, path: Path) -> list[str]:
+        from hwnas.runtimes.litert_blocks import operator_names
+
+        return operator_names(path.read_bytes())
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedLiteRT(path, threads)

@@ -184,3 +184,8 @@ def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
 def metadata_of(content: bytes) -> dict[str, str]:
     """The properties of a model."""
     return {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
+
+
+def operator_names(content: bytes) -> list[str]:
+    """The operators of a file in order of execution."""
+    return [node.op_type for node in onnx.load_from_string(content).graph.node]

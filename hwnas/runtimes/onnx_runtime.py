@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
+from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Shape, Weights
 from hwnas.spaces.layers import Block
 from hwnas.spaces.space import Wire
 from hwnas.storage import write_bytes
@@ -57,6 +57,7 @@ class OnnxRuntime:
     name = "ort"
     suffix = ".onnx"
     delegate = "CPUExecutionProvider"
+    reductions: tuple[Reduction, ...] = ("fp16", "int8")
 
     def version(self) -> str:
         try:
@@ -101,10 +102,15 @@ class OnnxRuntime:
         content = build_onnx(blocks, weights, input_shape, wires)
         write_bytes(path, content)
 
-    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+    def reduce(self, path: Path, precision: Reduction, images: Images, out: Path) -> None:
         from hwnas.runtimes.precision import reduce_onnx
 
-        reduce_onnx(path, dtype, images, out)
+        reduce_onnx(path, precision, images, out)
+
+    def operators(self, path: Path) -> list[str]:
+        from hwnas.runtimes.onnx_blocks import operator_names
+
+        return operator_names(path.read_bytes())
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedOnnx(path, threads)

@@ -7,6 +7,20 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+LOG: ContextVar[Path | None] = ContextVar("chatter_log", default=None)  # set by `chatter_in`
+
+
+@contextmanager
+def chatter_in(path: Path) -> Iterator[None]:
+    """What `quiet` keeps from the user meanwhile is appended to this file, where someone may want to look."""
+    token = LOG.set(path)
+    try:
+        yield
+    finally:
+        LOG.reset(token)
 
 
 @contextmanager
@@ -15,11 +29,12 @@ def quiet() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    log = LOG.get()
+    elsewhere = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    replaced = io.StringIO()  # a replaced sys.stdout, in a notebook say, does not end in descriptor 1
     try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        replaced = io.StringIO()  # a replaced sys.stdout, in a notebook say, does not end in descriptor 1
+        os.dup2(elsewhere, 1)
+        os.dup2(elsewhere, 2)
         with (
             contextlib.redirect_stdout(replaced),  # never closed: loggers made meanwhile keep it
             contextlib.redirect_stderr(replaced),
@@ -28,9 +43,11 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        if log is not None:
+            os.write(elsewhere, replaced.getvalue().encode(errors="replace"))
         sys.stdout.flush()
         sys.stderr.flush()
         for number, copy in enumerate(kept, start=1):
             os.dup2(copy, number)
             os.close(copy)
-        os.close(nowhere)
+        os.close(elsewhere)

@@ -17,7 +17,9 @@ Weights = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]  # (weight a
 Shape = tuple[int, int, int]  # (C, H, W) of one image
 Images = Sequence[NDArray[np.float32]]  # each (1, C, H, W), normalised
 ReducedDtype = Literal["fp16", "int8"]  # made of fp32 files
-Dtype = Literal["fp32", ReducedDtype]
+Dtype = Literal["fp32", ReducedDtype]  # what profiles measure and searches plan for
+Reduction = Literal[ReducedDtype, "int8_float_io", "dynamic"]  # what files may be made of; see precision.py
+Precision = Literal["fp32", Reduction]
 
 
 class LoadedModel(Protocol):
@@ -38,6 +40,7 @@ class Runtime(Protocol):
     name: str  # "litert"
     suffix: str  # ".tflite"
     delegate: str  # what executes the operators, e.g. "xnnpack"
+    reductions: tuple[Reduction, ...]  # what `reduce` can make
 
     def version(self) -> str:
         """Of the library that runs the model, e.g. "ai-edge-litert 2.3.0"."""
@@ -65,8 +68,12 @@ class Runtime(Protocol):
         """
         ...
 
-    def reduce(self, path: Path, dtype: ReducedDtype, images: Images, out: Path) -> None:
+    def reduce(self, path: Path, precision: Reduction, images: Images, out: Path) -> None:
         """Writes a file of less precision from an fp32 one; the images calibrate the activations of int8."""
+        ...
+
+    def operators(self, path: Path) -> list[str]:
+        """The names of a file's operators, in order of execution."""
         ...
 
     def load(self, path: Path, threads: int) -> LoadedModel:

@@ -1,57 +1,79 @@
-"""export: the trained winner as ONNX and TFLite, checked on test images, with labels and preprocessing."""
+"""export: the trained winner as ONNX and TFLite files of several precisions, checked on test images."""
 
-import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from hwnas import __version__
-from hwnas.datasets import ImageSet, Splits
 from hwnas.devices import Profile, load_profile
 from hwnas.errors import UserError
-from hwnas.export import VerificationError, export, export_reduced, model_path, preprocessing, write_beside
+from hwnas.export import Preprocessing, model_path
 from hwnas.nn import Network
 from hwnas.runtimes import RUNTIMES
-from hwnas.runtimes.runtime import ReducedDtype
-from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
+from hwnas.stages.shipping import SHIPPED, Choices, Form, Shipment, failures, key_of, ship
 from hwnas.stages.train import build_network, checkpoint_name
 from hwnas.storage import Record, read_json
-from hwnas.train import MEAN, STD, eval_images, load_checkpoint, normalise, stored_size
+from hwnas.train import MEAN, STD, load_checkpoint, stored_size
 
-SHIPPED = ("litert", "ort")
-CHECKED_IMAGES, CALIBRATION_IMAGES = 200, 200
+LOG = "export.log"  # of a run directory: what the converters printed
 
 
-def run_stage(run: Run) -> None:
-    """Writes `export/` and `export.json`; UserError where a file does not compute what was trained."""
-    winner, splits = run.needs("selection.json", "select")["winner"], run.splits()
-    name = checkpoint_name(winner)
+def run_stage(run: Run, choices: Choices | None = None) -> None:
+    """Writes `export/` and `export.json`; UserError where a file does not compute what was trained.
+
+    Without choices, fp32 and what the run's profile measures.
+    """
+    winner = run.needs("selection.json", "select")["winner"]
+    name, profile = checkpoint_name(winner), load_profile(run.config.on)
     trained = run.needs("train.json", "train").get("winner", {})
     if trained.get("checkpoint") != name:
         raise UserError(f"the winner of {run.file('selection.json')} is not trained yet; run `hwnas train` first")
-    if _is_exported(run, name):
+    choices = _with_what_is_measured(choices or Choices(tuple((runtime, "fp32") for runtime in SHIPPED)), profile)
+    if _is_exported(run, name, choices.forms):
         say(f"{run.file('export')} holds the winner already")
         return
-    temporary = run.file(".export")
+    shipment = _shipment(run, trained_network(run, winner), name, profile)
+    record = {"checkpoint": name, **shipped(run.path, shipment, choices)}
+    run.write("export.json", record)
+    check_sound(record, run.file("export"))
+
+
+def shipped(out: Path, shipment: Shipment, choices: Choices) -> Record:
+    """What `export.json` says of the files that are in `export/` of a folder now; whole, or as it was."""
+    temporary = out / ".export"
     shutil.rmtree(temporary, ignore_errors=True)
-    network = trained_network(run, winner)
-    files = _export_all(run, network, splits, temporary)
-    shutil.rmtree(run.file("export"), ignore_errors=True)
-    temporary.rename(run.file("export"))
-    run.write("export.json", {"checkpoint": name, "files": files})
+    temporary.mkdir(parents=True)
+    own = replace(choices, forms=tuple(form for form in choices.forms if form[0] in SHIPPED))
+    record = ship(shipment, own, temporary, out / LOG)
+    for form in choices.forms:
+        if form[0] not in SHIPPED:
+            record["files"][key_of(form)] = _unchecked(shipment, form, temporary)
+    shutil.rmtree(out / "export", ignore_errors=True)
+    temporary.rename(out / "export")
+    return record
 
 
-def _is_exported(run: Run, name: str) -> bool:
-    """Whether `export/` holds every file of this network."""
+def check_sound(record: Record, folder: Path) -> None:
+    """UserError where a file failed."""
+    if why := failures(record):
+        raise UserError(f"{why}; what failed is in {folder} under a name with `failed`")
+
+
+def _with_what_is_measured(choices: Choices, profile: Profile) -> Choices:
+    """The same, and the file that the profile's device runs."""
+    needed: list[Form] = [(profile.runtime, "fp32"), (profile.runtime, profile.dtype)]
+    return replace(choices, forms=tuple(dict.fromkeys([*choices.forms, *needed])))
+
+
+def _is_exported(run: Run, name: str, wanted: Sequence[Form]) -> bool:
+    """Whether `export/` holds every file of this network that is wanted, and none that failed."""
     if not run.file("export.json").exists():
         return False
     exported = read_json(run.file("export.json"))
     paths = [run.file("export") / file["path"] for file in exported["files"].values()]
-    return bool(exported["checkpoint"] == name and all(path.exists() for path in paths))
+    is_whole = all(path.exists() for path in paths) and {key_of(form) for form in wanted} <= set(exported["files"])
+    return bool(exported["checkpoint"] == name and is_whole and not failures(exported))
 
 
 def trained_network(run: Run, record: Record) -> Network:
@@ -62,79 +84,34 @@ def trained_network(run: Run, record: Record) -> Network:
     return network.eval()
 
 
-def _export_all(run: Run, network: Network, splits: Splits, folder: Path) -> dict[str, Record]:
-    resolution = run.config.resolution
-    described = json.dumps(preprocessing(resolution, stored_size(resolution), MEAN, STD))
-    write_beside(folder, splits.classes, described)
-    metadata = {"labels": json.dumps(splits.classes), "preprocessing": described, "hwnas_version": __version__}
-    images, labels = _drawn(splits.test, resolution, CHECKED_IMAGES, run.config.seed)
-    profile = load_profile(run.config.on)
-    runtimes = [*SHIPPED, *({profile.runtime} - set(SHIPPED))]
-    files: dict[str, Record] = {}
-    with progress("exporting") as report:
-        for number, runtime in enumerate(runtimes):
-            report(number, len(runtimes), runtime)
-            files[runtime] = _export_one(network, runtime, folder, metadata, images, labels)
-        if profile.dtype != "fp32":
-            calibration, _ = _drawn(splits.train, resolution, CALIBRATION_IMAGES, run.config.seed)
-            files[file_key(profile)] = _export_reduced(
-                profile.runtime, profile.dtype, folder, metadata, calibration, images, labels
-            )
-        report(len(runtimes), len(runtimes), "")
-    return files
+def _shipment(run: Run, network: Network, name: str, profile: Profile) -> Shipment:
+    splits, resolution = run.splits(), run.config.resolution
+    return Shipment(
+        module=network,
+        model=name,
+        data=run.config.data,
+        is_unseen=True,
+        classes=splits.classes,
+        preprocessing=Preprocessing(resolution, stored_size(resolution), (MEAN,) * 3, (STD,) * 3),
+        train=splits.train,
+        test=splits.test,
+        seed=run.config.seed,
+        profile=profile,
+    )
 
 
 def file_key(profile: Profile) -> str:
     """Which entry of `export.json` is the file that the profile's device runs."""
-    return profile.runtime if profile.dtype == "fp32" else f"{profile.runtime}_{profile.dtype}"
+    return key_of((profile.runtime, profile.dtype))
 
 
-def _drawn(images: ImageSet, resolution: int, count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(count, C, H, W) normalised images drawn at random, and their labels."""
-    picked = sorted(np.random.default_rng(seed).permutation(len(images.labels))[:count])
-    drawn = torch.cat([eval_images(images, resolution, i, i + 1) for i in picked])
-    return normalise(drawn).numpy(), np.asarray(images.labels)[picked]
-
-
-def _export_one(
-    network: Network,
-    runtime: str,
-    folder: Path,
-    metadata: dict[str, str],
-    images: NDArray[np.float32],
-    labels: NDArray[np.int64],
-) -> Record:
-    if runtime not in SHIPPED:
-        path = model_path(folder, runtime)
-        _, channels, height, width = images.shape
-        RUNTIMES[runtime].convert(network, (channels, height, width), path)
-        return _unchecked(path)
-    try:
-        exported = export(network, runtime, folder, metadata, images, labels)
-    except VerificationError as error:
-        raise UserError(f"{error}; nothing was exported") from None
-    say(f"{exported.path}: largest difference {exported.max_relative_error:.1e} relative, the same top-1 everywhere")
-    return {**exported.as_record()}
-
-
-def _export_reduced(
-    runtime: str,
-    dtype: ReducedDtype,
-    folder: Path,
-    metadata: dict[str, str],
-    calibration: NDArray[np.float32],
-    images: NDArray[np.float32],
-    labels: NDArray[np.int64],
-) -> Record:
-    if runtime not in SHIPPED:
-        path = model_path(folder, runtime, dtype)
-        RUNTIMES[runtime].reduce(model_path(folder, runtime), dtype, [], path)
-        return _unchecked(path)
-    exported = export_reduced(runtime, dtype, folder, metadata, calibration, images, labels)
-    say(f"{exported.path}: the same top-1 as fp32 on {exported.top1_agreement:.1%} of {exported.images} images")
-    return {**exported.as_record()}
-
-
-def _unchecked(path: Path) -> Record:
-    """Of a file of the fake runtime, which only writes down what would run."""
-    return {"path": path.name, "size_bytes": path.stat().st_size}
+def _unchecked(shipment: Shipment, form: Form, folder: Path) -> Record:
+    """A file of the fake runtime, which only writes down what would run."""
+    runtime, precision = form
+    path, exact = model_path(folder, runtime, precision), model_path(folder, runtime)
+    side = shipment.preprocessing.resolution_px
+    if precision == "fp32":
+        RUNTIMES[runtime].convert(shipment.module, (3, side, side), path)
+    else:
+        RUNTIMES[runtime].reduce(exact, precision, [], path)
+    return {"path": path.name, "size_bytes": path.stat().st_size, "failed": ""}

@@ -28,7 +28,11 @@ def run_stage(run: Run) -> None:
     if exported["checkpoint"] != checkpoint_name(winner):
         raise UserError(f"{run.file('export')} holds another network than the winner; run `hwnas export` first")
     profile = load_profile(run.config.on)
-    path = run.file("export") / exported["files"][file_key(profile)]["path"]
+    file = exported["files"].get(file_key(profile), {})
+    if not file or file.get("failed"):
+        why = file.get("failed") or "it was not exported"
+        raise UserError(f"{run.file('export')} has no sound file for {profile.name} ({why}); run `hwnas export` first")
+    path = run.file("export") / file["path"]
     together = measure_together({"winner": path}, profile, _baselines(selection))
     measurement, footprint = together["winner"], _footprint(run, path, profile)
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}

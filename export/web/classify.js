@@ -1,0 +1,147 @@
+// Classifies pictures in the page with onnxruntime-web. Nothing leaves the device.
+import * as ort from "./ort.wasm.min.mjs";
+
+const TOP = 3;
+const TIMED_RUNS = 10;
+
+/** Pixels (RGBA, side x side) -> normalised values (3, side, side), as preprocessing.json says. */
+export function normalised(pixels, side, how) {
+  const values = new Float32Array(3 * side * side);
+  for (let channel = 0; channel < 3; channel++) {
+    for (let i = 0; i < side * side; i++) {
+      values[channel * side * side + i] = (pixels[4 * i + channel] / 255 - how.mean[channel]) / how.std[channel];
+    }
+  }
+  return values;
+}
+
+/** The largest difference, relative to the largest expected value. */
+export function relativeError(found, expected) {
+  let difference = 0;
+  let largest = 0;
+  expected.forEach((value, i) => {
+    difference = Math.max(difference, Math.abs(found[i] - value));
+    largest = Math.max(largest, Math.abs(value));
+  });
+  return difference / largest;
+}
+
+export function softmax(logits) {
+  const largest = Math.max(...logits);
+  const exponentials = Array.from(logits, (x) => Math.exp(x - largest));
+  const sum = exponentials.reduce((a, b) => a + b, 0);
+  return exponentials.map((x) => x / sum);
+}
+
+/** Pixels of the picture's centred square, resized and cut. */
+function pixelsOf(bitmap, how) {
+  const size = how.resize_shorter_side_px;
+  const side = how.center_crop_px;
+  const shorter = Math.min(bitmap.width, bitmap.height);
+  const canvas = new OffscreenCanvas(size, size);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  const left = (bitmap.width - shorter) / 2;
+  const top = (bitmap.height - shorter) / 2;
+  context.drawImage(bitmap, left, top, shorter, shorter, 0, 0, size, size);
+  const margin = Math.floor((size - side) / 2);
+  return context.getImageData(margin, margin, side, side).data;
+}
+
+async function bitmapOf(url) {
+  const answer = await fetch(url);
+  return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
+}
+
+class Classifier {
+  static async load() {
+    const json = (url) => fetch(url).then((answer) => answer.json());
+    const own = new Classifier();
+    own.how = await json("preprocessing.json");
+    own.golden = await json("golden.json");
+    own.labels = (await (await fetch("labels.txt")).text()).trimEnd().split("\n");
+    ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+    ort.env.wasm.numThreads = 1; // more need headers that not every server sends
+    const model = await (await fetch(own.golden.model)).arrayBuffer();
+    own.session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+    return own;
+  }
+
+  async run(tensor) {
+    const found = await this.session.run({ [this.session.inputNames[0]]: tensor });
+    return found[this.session.outputNames[0]].data;
+  }
+
+  tensorOf(bitmap) {
+    const side = this.how.center_crop_px;
+    return new ort.Tensor("float32", normalised(pixelsOf(bitmap, this.how), side, this.how), [1, 3, side, side]);
+  }
+
+  /** Throws where this browser computes something else than the machine that exported the model. */
+  async checkGolden() {
+    const found = await this.run(this.tensorOf(await bitmapOf(this.golden.image)));
+    const error = relativeError(found, this.golden.logits);
+    if (!(error <= this.golden.max_relative_error)) {
+      throw new Error(`the golden picture gives other values than expected: ${error.toPrecision(2)} relative`);
+    }
+    return error;
+  }
+
+  async classify(bitmap) {
+    const tensor = this.tensorOf(bitmap);
+    const shares = softmax(await this.run(tensor));
+    const start = performance.now();
+    for (let i = 0; i < TIMED_RUNS; i++) await this.run(tensor);
+    const latencyMs = (performance.now() - start) / TIMED_RUNS;
+    const best = shares.map((share, i) => [share, this.labels[i]]).sort((a, b) => b[0] - a[0]).slice(0, TOP);
+    return { best, latencyMs };
+  }
+}
+
+async function show(classifier, source) {
+  const image = document.getElementById("shown");
+  image.src = source;
+  image.hidden = false;
+  const { best, latencyMs } = await classifier.classify(await bitmapOf(source));
+  const rows = best.map(([share, label]) => {
+    const row = document.createElement("li");
+    row.textContent = `${label} ${(100 * share).toFixed(1)} %`;
+    return row;
+  });
+  document.getElementById("classes").replaceChildren(...rows);
+  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture`;
+}
+
+function listen(classifier, report) {
+  const drop = document.getElementById("drop");
+  const take = (files) => files[0] && show(classifier, URL.createObjectURL(files[0])).catch(report);
+  document.getElementById("file").addEventListener("change", (event) => take(event.target.files));
+  drop.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    take(event.dataTransfer.files);
+  });
+}
+
+async function main() {
+  const status = document.getElementById("status");
+  const report = (error) => (status.textContent = `error: ${error.message}`);
+  try {
+    if ("serviceWorker" in navigator) await navigator.serviceWorker.register("offline.js").catch(() => undefined);
+    const classifier = await Classifier.load();
+    const error = await classifier.checkGolden();
+    listen(classifier, report);
+    const asked = new URLSearchParams(location.search).get("picture");
+    if (asked) await show(classifier, asked);
+    status.textContent = `ready: the golden picture is right to ${error.toExponential(1)}`;
+  } catch (error) {
+    report(error);
+  }
+}
+
+main();

@@ -1,0 +1,108 @@
+"""The model card: what an app developer should know before shipping the model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CARD = "MODEL_CARD.md"
+CHECKED = ("file", "precision", "size", "test accuracy, 95 % interval", "same top-1", "relative error")
+NOT_TOLD = "-"
+
+
+def model_card(record: Mapping[str, Any], licence: str) -> str:
+    """The card in Markdown, from what `export.json` holds."""
+    torch = record["torch"]
+    low, high = torch["test_accuracy_interval"]
+    return "\n".join(
+        [
+            f"# {record['model']}",
+            "",
+            f"An image classifier with {len(record['classes'])} classes: {_named(record['classes'])}.",
+            "",
+            "## Data",
+            "",
+            f"Tested on {torch['images']} images of the test part of `{record['data']}`, {_unseen(record)}.",
+            f"In torch, fp32: {_percent(torch['test_accuracy'])} ({_percent(low)} to {_percent(high)}).",
+            "",
+            "## Files",
+            "",
+            *_files(record),
+            "",
+            _measured(record),
+            "",
+            "## Limits",
+            "",
+            *[f"- {limit}" for limit in _limits(record)],
+            "",
+            "## Licence",
+            "",
+            licence or "Not stated: whoever made the weights has to say. Set it with `--licence`.",
+            "",
+        ]
+    )
+
+
+def _named(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:12])
+    return shown if len(classes) <= 12 else f"{shown}, and {len(classes) - 12} more (labels.txt)"
+
+
+def _unseen(record: Mapping[str, Any]) -> str:
+    if record["is_unseen"]:
+        return "which took no part in training"
+    return "of which nobody told whether the model was trained on them"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _files(record: Mapping[str, Any]) -> list[str]:
+    threads = record.get("measured_on", {}).get("threads", [])
+    latency = [f"latency, {count} {'thread' if count == 1 else 'threads'}" for count in threads]
+    heads = [*CHECKED, *latency, "load", "memory"]
+    checked = [file for file in record["files"].values() if "images" in file]
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *[_row(file, threads) for file in checked]]
+
+
+def _row(file: Mapping[str, Any], threads: Sequence[int]) -> str:
+    low, high = file["test_accuracy_interval"]
+    cells = [
+        f"`{file['path']}`",
+        f"{file['precision']}{' FAILED' if file['failed'] else ''}",
+        f"{file['size_bytes'] / 1e6:.2f} MB",
+        f"{_percent(file['test_accuracy'])} ({_percent(low)} to {_percent(high)})",
+        _percent(file["top1_agreement"]),
+        f"{file['max_relative_error']:.1e}",
+        *[_or_not_told(file.get("latency_ms", {}).get(str(count)), "ms") for count in threads],
+        _or_not_told(file.get("load_ms"), "ms"),
+        _or_not_told(file.get("peak_memory_mb"), "MB"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _or_not_told(value: float | None, unit: str) -> str:
+    return NOT_TOLD if value is None else f"{value:.3g} {unit}"
+
+
+def _measured(record: Mapping[str, Any]) -> str:
+    on = record.get("measured_on")
+    if not on:
+        return "Latency was not measured."
+    return f"Measured on {on['soc']} ({on['architecture']}, {on['os']}) with {on['runtimes']}; {on['protocol']}."
+
+
+def _limits(record: Mapping[str, Any]) -> list[str]:
+    """What is known to be wrong, slow or unproven."""
+    failed = [
+        f"`{file['path']}` must not be used: {file['failed']}."
+        for file in record["files"].values()
+        if file.get("failed")
+    ]
+    slower = [f"`{record['files'][key]['path']}`: {why}." for key, why in record.get("slower", {}).items()]
+    return [
+        *failed,
+        *slower,
+        "It names one of its classes for every picture, also for one that shows none of them.",
+        "Accuracy holds for pictures like those of the data; latency for the device above.",
+        "Golden pair: `golden.png` and the logits of `golden.json`; an app must find these within the stated error.",
+    ]

@@ -1,0 +1,264 @@
+"""A trained module -> a folder of verified files in several precisions, and the record that `export.json` holds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from hwnas import __version__
+from hwnas.datasets import ImageSet
+from hwnas.devices import Profile
+from hwnas.errors import UserError
+from hwnas.export import (
+    CARD,
+    Exported,
+    Preprocessing,
+    Reference,
+    convert,
+    load_target,
+    logits_of,
+    measure_files,
+    measured_on,
+    model_card,
+    reduce,
+    reference,
+    target_names,
+    write_beside,
+    write_golden,
+)
+from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes.quiet import chatter_in
+from hwnas.runtimes.runtime import Precision
+from hwnas.search.evidence import wilson_interval
+from hwnas.stages.progress import Report, progress
+from hwnas.stages.run import say
+from hwnas.storage import Record, write_text
+
+SHIPPED = ("litert", "ort")
+DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8_float_io", "dynamic")
+CALIBRATION_IMAGES = 200
+CLEARLY = 1.1  # times the latency of fp32: what counts as slower
+Form = tuple[str, Precision]  # runtime, precision
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user wants of an export. max_drop_points None: accuracy is not judged."""
+
+    forms: tuple[Form, ...]
+    max_drop_points: float | None = 1.0
+    checked_images: int = 500
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """A module, and what is known of it."""
+
+    module: nn.Module
+    model: str  # as people call it
+    data: str
+    is_unseen: bool  # whether the test images certainly took no part in training
+    classes: tuple[str, ...]  # in the order of the logits
+    preprocessing: Preprocessing
+    train: ImageSet  # labels are indices of `classes`
+    test: ImageSet
+    seed: int
+    profile: Profile
+
+
+def forms(precisions: str | None) -> tuple[Form, ...]:
+    """What `--precisions` means: each of them of every runtime that has it; UserError for what none has."""
+    wanted = [name.strip() for name in precisions.split(",")] if precisions else list(DEFAULT_PRECISIONS)
+    for name in wanted:
+        if name not in ALL_PRECISIONS:
+            raise UserError(f"--precisions has {name!r}; allowed are {', '.join(ALL_PRECISIONS)}, with commas between")
+    chosen: list[Precision] = [name for name in ALL_PRECISIONS if name in wanted or name == "fp32"]
+    return tuple((r, p) for p in chosen for r in SHIPPED if p == "fp32" or p in RUNTIMES[r].reductions)
+
+
+def choices_of(precisions: str | None, max_drop_points: float, checked_images: int, licence: str) -> Choices:
+    """The options of `hwnas export`; UserError for the first that cannot be."""
+    if not 0 <= max_drop_points <= 100:
+        raise UserError(f"--max-drop is {max_drop_points}; allowed are 0 to 100 percentage points")
+    if checked_images < 1:
+        raise UserError(f"--images is {checked_images}; allowed is 1 or more")
+    return Choices(forms(precisions), max_drop_points, checked_images, licence)
+
+
+def key_of(form: Form) -> str:
+    """The entry of `export.json` for a file: `litert`, `litert_int8`."""
+    runtime, precision = form
+    return runtime if precision == "fp32" else f"{runtime}_{precision}"
+
+
+def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Record:
+    """Fills `folder`; what converters print goes to `log`. The record tells which files failed."""
+    pixels, ref = _reference(shipment, choices.checked_images)
+    described = json.dumps(shipment.preprocessing.as_record())
+    write_beside(folder, shipment.classes, described)
+    metadata = {"labels": json.dumps(shipment.classes), "preprocessing": described, "hwnas_version": __version__}
+    with progress("exporting") as report, chatter_in(log):
+        exported = _convert_all(shipment, choices, folder, metadata, ref, report)
+        sound = {key: file for key, file in exported.items() if not file.failed}
+        measured = _measured(shipment.profile, sound, folder, report)
+        report(len(choices.forms), len(choices.forms), "")
+    _write_golden(folder, pixels, ref, sound)
+    record = _record(shipment, ref, exported, measured)
+    write_text(folder / CARD, model_card(record, choices.licence))
+    _tell(record)
+    return record
+
+
+def _picked(images: ImageSet, count: int, seed: int) -> NDArray[np.intp]:
+    """Indices of images drawn at random, in stored order."""
+    return np.sort(np.random.default_rng(seed).permutation(len(images.labels))[:count])
+
+
+def _reference(shipment: Shipment, count: int) -> tuple[NDArray[np.uint8], Reference]:
+    """(stored pixels of the first one, all of them as the module sees them)."""
+    picked = _picked(shipment.test, count, shipment.seed)
+    images = shipment.preprocessing.normalised(shipment.test, picked)
+    labels = np.asarray(shipment.test.labels)[picked]
+    return np.asarray(shipment.test.images[picked[0]]), reference(shipment.module, images, labels)
+
+
+def _convert_all(
+    shipment: Shipment, choices: Choices, folder: Path, metadata: Mapping[str, str], ref: Reference, report: Report
+) -> dict[str, Exported]:
+    """By key. Nothing is made of an fp32 file that failed."""
+    found: dict[str, Exported] = {}
+    calibration = shipment.preprocessing.normalised(
+        shipment.train, _picked(shipment.train, CALIBRATION_IMAGES, shipment.seed)
+    )
+    for number, (runtime, precision) in enumerate(choices.forms):
+        report(number, len(choices.forms), f"{runtime} {precision}")
+        key = key_of((runtime, precision))
+        if precision == "fp32":
+            found[key] = convert(shipment.module, runtime, folder, metadata, ref)
+        elif not found[runtime].failed:
+            most = choices.max_drop_points
+            found[key] = reduce(runtime, precision, folder, metadata, calibration, ref, most)
+    return found
+
+
+def _measured(profile: Profile, sound: Mapping[str, Exported], folder: Path, report: Report) -> dict[str, Record]:
+    if profile.device == "fake":
+        return {}
+    files = {key: (file.runtime, folder / file.path) for key, file in sound.items()}
+    return measure_files(files, profile, lambda what: report(len(sound), len(sound) + 1, f"measuring {what}"))
+
+
+def _write_golden(folder: Path, pixels: NDArray[np.uint8], ref: Reference, sound: Mapping[str, Exported]) -> None:
+    logits = {
+        file.path: (file.precision, logits_of(folder / file.path, file.runtime, ref.images[:1])[0])
+        for file in sound.values()
+    }
+    write_golden(folder, pixels, logits)
+
+
+def _record(
+    shipment: Shipment, ref: Reference, exported: Mapping[str, Exported], measured: Mapping[str, Record]
+) -> Record:
+    files = {key: {**file.as_record(), **measured.get(key, {})} for key, file in exported.items()}
+    on = measured_on(shipment.profile, {file.runtime for file in exported.values()}) if measured else {}
+    return {
+        "model": shipment.model,
+        "data": shipment.data,
+        "is_unseen": shipment.is_unseen,
+        "classes": list(shipment.classes),
+        "torch": {
+            "test_accuracy": ref.accuracy,
+            "test_accuracy_interval": wilson_interval(ref.accuracy, len(ref.labels)),
+            "images": len(ref.labels),
+        },
+        "files": files,
+        "measured_on": on,
+        "slower": {key: why for key, file in files.items() if (why := _slower(file, files))},
+        "targets": {name: _structure(name, exported) for name in target_names()},
+    }
+
+
+def _slower(file: Record, files: Mapping[str, Record]) -> str:
+    """Why a file of less precision is slower than the fp32 one, where it is."""
+    own, exact = (x.get("latency_ms", {}).get("1") for x in (file, files[file["runtime"]]))
+    if own is None or exact is None or own <= CLEARLY * exact:
+        return ""
+    targets = [load_target(name) for name in target_names()]
+    reasons = {
+        f"{operator} {why}"
+        for target in targets
+        if target.runtime == file["runtime"]
+        for operator, why in target.slow_in(file["operators"], file["precision"]).items()
+    }
+    return f"{own:.3g} ms here, fp32 {exact:.3g} ms" + "".join(f"; {reason}" for reason in sorted(reasons))
+
+
+def _structure(name: str, exported: Mapping[str, Exported]) -> Record:
+    """What of each file the target's executor would not run, and which files are refused there."""
+    target, found = load_target(name), {}
+    for key, file in exported.items():
+        if file.runtime != target.runtime:
+            continue
+        outside = target.outside(file.operators, file.precision)
+        refused = target.refused.get(file.precision, "")
+        found[key] = {"falls_back_to_cpu": outside} | ({"refused": refused} if refused else {})
+    return {"executor": target.executor, "files": found}
+
+
+def _tell(record: Record) -> None:
+    """A line a file, then what is wrong or slow."""
+    torch = record["torch"]
+    say(f"in torch: {_interval(torch)} on {torch['images']} images of the test part")
+    for file in record["files"].values():
+        say(f"{file['path']}: {', '.join(_facts(file))}")
+    for key, why in record["slower"].items():
+        say(f"{record['files'][key]['path']} is slower than fp32: {why}")
+    for line in _fallbacks(record):
+        say(line)
+
+
+def _fallbacks(record: Record) -> list[str]:
+    """What of which file no target's executor, or only some, would run; each said once."""
+    found: dict[str, list[str]] = {}
+    for name, target in record["targets"].items():
+        for key, file in target["files"].items():
+            if file["falls_back_to_cpu"]:
+                what = ", ".join(f"{count} x {operator}" for operator, count in file["falls_back_to_cpu"].items())
+                path = record["files"][key]["path"]
+                line = f"of {path}, {what} would not run in {target['executor']} but on the plain CPU"
+                found.setdefault(line, []).append(name)
+    return [f"{' and '.join(names)}: {line}" for line, names in found.items()]
+
+
+def _interval(found: Record) -> str:
+    low, high = found["test_accuracy_interval"]
+    return f"{found['test_accuracy']:.1%} right ({low:.1%} to {high:.1%})"
+
+
+def _facts(file: Record) -> Sequence[str]:
+    transposes = sum(count for name, count in file["operators"].items() if name.upper() == "TRANSPOSE")
+    facts = [
+        _interval(file),
+        f"the same top-1 on {file['top1_agreement']:.1%}",
+        f"largest difference {file['max_relative_error']:.1e} relative",
+        f"{file['size_bytes'] / 1e6:.2f} MB",
+        f"{transposes} transposes",
+    ]
+    facts += [
+        f"{ms:.3g} ms with {threads} {'thread' if threads == '1' else 'threads'}"
+        for threads, ms in file.get("latency_ms", {}).items()
+    ]
+    if "load_ms" in file:
+        facts += [f"loaded in {file['load_ms']:.3g} ms", f"{file['peak_memory_mb']:.3g} MB of memory"]
+    return facts
+
+
+def failures(record: Record) -> str:
+    """What failed, in one line; empty where nothing did."""
+    return "; ".join(file["failed"] for file in record["files"].values() if file.get("failed"))
