@@ -70,10 +70,8 @@ class Truth:
 
     def budget(self) -> Budget:
         """The latency that `WITHIN` of the networks keep."""
-        archs = list(self.accuracy)
-        latency_ms = dict(zip(archs, self.predictor.latency_ms(archs).tolist(), strict=True))
-        most_ms = float(np.quantile(list(latency_ms.values()), WITHIN))
-        return Budget(self.space, (Limit("latency_ms", latency_ms.__getitem__, most_ms),))
+        most_ms = float(np.quantile(self.predictor.latency_ms(list(self.accuracy)), WITHIN))
+        return Budget(self.space, (Limit("latency_ms", self.predictor.latency_ms, most_ms),))
 
 
 def nas_bench_macro(data: Path) -> Truth:
@@ -176,8 +174,8 @@ def probabilities_by_reward(method: str) -> Probabilities | None:
 
 
 def looked_up(strategy: Strategy, budget: Budget, truth: Truth, evaluations: int) -> list[Arch]:
-    def evaluate(arch: Arch) -> dict[str, float]:
-        return {"accuracy": truth.accuracy[arch], **budget.metrics(arch)}
+    def evaluate(archs: Sequence[Arch]) -> list[dict[str, float]]:
+        return [{"accuracy": truth.accuracy[arch], **budget.metrics(arch)} for arch in archs]
 
     return [trial.arch for trial in search(strategy, evaluate, hard_limits(budget.by_metric), evaluations)]
 
