@@ -30,7 +30,7 @@ STAGES = {
     "profile": "Measure the operators that the latency table lacks.",
     "fit": "Calibrate the latency predictor on a few measured whole networks.",
     "feasible": "Compare the budget with the space before anything is trained.",
-    "search": "Train the super-network by a method; its candidates and random ones under the budget.",
+    "search": "Train the super-network by a method; candidates under the budget. Does first what is missing above.",
     "select": "Measure the best candidates whole; choose the winner and its baselines.",
     "train": "Train the winner and its baselines from scratch.",
     "export": "Write ONNX and TFLite in several precisions, checked; of the run's winner, or of any --model.",
@@ -39,13 +39,14 @@ STAGES = {
     "report": "Write report.html.",
 }
 SHARED_STAGES = ("search", "train")  # those that several processes may share
-FIRST_STAGES = ("generate", "plan", "profile")  # those that may begin a run
+FIRST_STAGES = ("generate", "plan", "profile", "search")  # those that may begin a run
+DEFAULT_OUT = Path("runs/default")
 Options = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _stage_options(
-    out: Annotated[Path, typer.Option(help="The run directory.")],
+    out: Annotated[Path, typer.Option(help="The run directory.")] = DEFAULT_OUT,
     data: Annotated[str | None, typer.Option(help="digits, a folder, a torchvision name, or a .npz.")] = None,
     data_root: Annotated[str | None, typer.Option(help="Where torchvision data sets are.")] = None,
     skip_broken: Annotated[bool | None, typer.Option(help="Leave out images that cannot be read.")] = None,
@@ -111,6 +112,8 @@ def _run_stage(stage: str, module: ModuleType, run: "Run") -> None:
     if stage == "generate":
         module.run_stage(run)
         return
+    if stage == "search" and importlib.import_module("hwnas.ranks").started() == 1:
+        importlib.import_module("hwnas.stages.prepare").run_missing(run)
     with run.stage(stage):
         module.run_stage(run)
 

@@ -2,9 +2,7 @@
 
 from types import ModuleType
 
-from hwnas.errors import UserError
 from hwnas.stages import export, feasible, fit, measure, plan, profile, report, search, select, train, trust
-from hwnas.stages.feasible import NO_BUDGET
 from hwnas.stages.measure import OverBudget
 from hwnas.stages.run import Run, say
 
@@ -14,8 +12,6 @@ OF_CANDIDATE = {"select": select, "train": train, "export": export, "measure": m
 
 def run_stage(run: Run) -> None:
     """Ends with a report, or with the UserError of the stage that could not go on."""
-    if run.config.budget_ms is None and run.config.budget_of_median is None:
-        raise UserError(NO_BUDGET)
     for name, stage in BEFORE_CHOICE.items():
         _run(run, name, stage)
     for _ in range(run.config.attempts):

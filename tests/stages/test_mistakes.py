@@ -65,11 +65,11 @@ def test_a_profile_with_an_unknown_key(hwnas, tmp_path):
 
 def test_a_stage_before_its_turn_names_the_one_to_run(hwnas, tmp_path):
     assert hwnas("plan", *QUICK, "--out", tmp_path / "run").returncode == 0
-    done = hwnas("search", "--out", tmp_path / "run")
+    done = hwnas("feasible", "--out", tmp_path / "run")
     assert_one_line(done, "predictor.json is not there; run `hwnas fit")
 
 
-@pytest.mark.parametrize("stage", ["fit", "search", "report"])
+@pytest.mark.parametrize("stage", ["fit", "select", "report"])
 def test_a_mistyped_run_is_not_made(hwnas, tmp_path, stage):
     assert_one_line(hwnas(stage, "--out", tmp_path / "typo"), "there is no run in", "hwnas plan")
     assert not (tmp_path / "typo").exists()
@@ -215,11 +215,6 @@ def test_a_mistake_can_be_mended_in_the_same_run(hwnas, fitted, tmp_path):
     assert_one_line(hwnas("feasible", "--budget-ms", "1e-6", "--out", run), "nearest feasible --budget-ms")
     assert hwnas("feasible", "--budget-of-median", "0.5", "--out", run).returncode == 0
     assert_one_line(hwnas("feasible", "--budget-of-median", "0.7", "--out", run), "choose another --out")
-
-
-def test_a_budget_is_asked_for_before_anything_runs(hwnas, tmp_path):
-    assert_one_line(hwnas("generate", "--on", "fake", "--out", tmp_path / "run"), "no budget came")
-    assert not (tmp_path / "run" / "images").exists()
 
 
 def test_another_option_for_an_existing_run_is_refused(hwnas, fitted):

@@ -40,6 +40,24 @@ def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
     assert "--method is" in done.stderr
 
 
+def test_a_search_begins_a_run_and_does_what_is_missing(hwnas, tmp_path):
+    quick = [
+        option
+        for pair in zip(QUICK[::2], QUICK[1::2], strict=True)
+        if pair[0] != "--budget-of-median"
+        for option in pair
+    ]
+    done = hwnas("search", "--method", "gdas", "--space", "nas_bench_macro", *quick, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("==")] == [
+        f"== {stage}" for stage in ("plan", "profile", "fit", "feasible")
+    ]
+    found = read_json(tmp_path / "run/feasible.json")
+    assert found["budget_ms"] == found["median_ms"]
+    assert "the budget is the median network's" in done.stderr
+    assert read_json(tmp_path / "run/front.json")["front"]
+
+
 @pytest.mark.parametrize(("method", "reward"), [("spos", "mnasnet-soft"), ("enas", "tunas-absolute")])
 def test_a_reward_decides_within_the_limits(hwnas, feasible, tmp_path, method, reward):
     run = tmp_path / "run"
