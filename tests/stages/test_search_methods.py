@@ -21,7 +21,11 @@ def feasible(hwnas, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("method", METHODS)
+MIXING = ("darts", "darts-second-order", "fbnet")  # as slow as there are choices; tiny ones run in tests/contracts
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in MIXING else ()) for name in METHODS]
+
+
+@pytest.mark.parametrize("method", EACH)
 def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
     run = tmp_path / "run"
     shutil.copytree(feasible, run)
