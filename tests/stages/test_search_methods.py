@@ -1,5 +1,6 @@
 """Every method searches on the command line, keeps the budget, and survives a kill in the middle."""
 
+import itertools
 import shutil
 import signal
 import subprocess
@@ -45,13 +46,9 @@ def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
 
 
 def test_a_search_begins_a_run_and_does_what_is_missing(hwnas, tmp_path):
-    quick = [
-        option
-        for pair in zip(QUICK[::2], QUICK[1::2], strict=True)
-        if pair[0] != "--budget-of-median"
-        for option in pair
-    ]
-    done = hwnas("search", "--method", "gdas", "--space", "nas_bench_macro", *quick, "--out", tmp_path / "run")
+    pairs = [pair for pair in zip(QUICK[::2], QUICK[1::2], strict=True) if pair[0] != "--budget-of-median"]
+    options = ("--method", "gdas", "--space", "nas_bench_macro", *itertools.chain(*pairs))
+    done = hwnas("search", *options, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("==")] == [
         f"== {stage}" for stage in ("plan", "profile", "fit", "feasible")
