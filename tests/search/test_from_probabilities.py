@@ -23,7 +23,7 @@ def budget_of(space, share):
 
 def near(space):
     """How much of a budget the first candidate may leave: a space of few networks has none so near."""
-    return 0.03 if space.size > 10_000 else 0.25
+    return 0.03 if space.size > 100_000 else 0.25
 
 
 def random_probabilities(space, seed, sharpness):

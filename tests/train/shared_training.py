@@ -61,7 +61,7 @@ def training_of(kind: str, folder: Path, epochs: int = 2) -> tuple[Training, Arc
     target_ms = sum(predictor.arch_ms(arch) for arch in extremes(space)) / 2
     config = ArchitectureConfig(relaxation=kind, every=1, batch_size=16)
     images = images_of(64), images_of(64, seed=1)
-    return architecture_search(space, *images, recipe, CPU, 3, folder, config, predictor.expected_ms, target_ms)
+    return architecture_search(space, *images, recipe, CPU, 3, folder, config, predictor, target_ms)
 
 
 def in_doubles(training: Training, chosen: ArchitectureTraining | None) -> None:
@@ -72,8 +72,8 @@ def in_doubles(training: Training, chosen: ArchitectureTraining | None) -> None:
     if chosen is not None:
         batch = chosen._batch
 
-        def doubles(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-            images, labels = batch(step)
+        def doubles(*of_step: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            images, labels = batch(*of_step)
             return images.double(), labels
 
         chosen._batch = doubles  # type: ignore[method-assign]
