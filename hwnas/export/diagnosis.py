@@ -1,6 +1,8 @@
 """Why a module cannot be converted, in one line that names the layer."""
 
 import re
+import traceback
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,15 +20,16 @@ def conversion_error(module: nn.Module, input_shape: Shape, runtime: str, error:
     try:
         with quiet(), torch.no_grad():
             program = torch.export.export(module.eval(), (torch.zeros(1, *input_shape),))
+            programs = (program, program.run_decompositions())  # converters name operators of either
     except Exception as untraceable:  # noqa: BLE001 the tracer raises many kinds
         return _untraceable(untraceable)
-    culprit = _culprit(program, str(error))
+    culprit = next(filter(None, (_culprit(program, str(error)) for program in programs)), None)
     if culprit is None:
         return UserError(f"the {runtime} converter failed: {type(error).__name__}: {_short(str(error))}")
     operator, layer = culprit
     return UserError(
         f"the {runtime} converter does not know the operator {operator}, which layer {layer} uses; replace that layer "
-        "by one of standard operators, or export for another runtime with --precisions"
+        "by one of standard operators"
     )
 
 
@@ -34,18 +37,25 @@ def _untraceable(error: Exception) -> UserError:
     if DATA_DEPENDENT.search(f"{type(error).__name__} {error}"):
         return UserError(
             "the model decides by the values of its input what to compute (dynamic control flow), which no model file "
-            f"can hold: {_short(str(error))}; write it without `if` on tensors, or with torch.where"
+            f"can hold: {_place(error)}; write it without `if` and loops on tensors, say with torch.where"
         )
-    return UserError(f"the model cannot be traced: {type(error).__name__}: {_short(str(error))}")
+    return UserError(f"the model cannot be traced at {_place(error)}: {type(error).__name__}: {_short(str(error))}")
+
+
+def _place(error: Exception) -> str:
+    """`net.py, line 12: if x.sum() > 0:`: the last line of the user's own code before the error."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((*ours, "<"))]
+    if not frames:
+        return "a place that is not known"
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}: {frames[-1].line}"
 
 
 def _culprit(program: torch.export.ExportedProgram, said: str) -> tuple[str, str] | None:
     """(operator, layer) of the first node whose operator the converter named."""
     for node in program.graph.nodes:
-        if node.op != "call_function":
-            continue
         name = str(node.target)  # aten.relu.default
-        if name in said or name.removesuffix(".default") + "'" in said or name.replace(".", "::", 1) in said:
+        if node.op == "call_function" and re.search(rf"\b{re.escape(name.removesuffix('.default'))}\b", said):
             return name, _layer(node)
     return None
 
@@ -53,13 +63,11 @@ def _culprit(program: torch.export.ExportedProgram, said: str) -> tuple[str, str
 def _layer(node: torch.fx.Node) -> str:
     """`features.3 (HardNet)`: where in the module the node comes from."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return "at the top of the model"
-    path, kind = stack[-1]
-    return f"{path or 'at the top of the model'} ({str(kind).rpartition('.')[2]})"
+    path, kind = stack[-1] if stack else ("", "")
+    return f"{path or 'at the top'} ({str(kind).rpartition('.')[2]})"
 
 
 def _short(text: str) -> str:
-    """The first sentence or so, in one line."""
+    """The beginning, in one line."""
     line = " ".join(text.split())
     return line if len(line) <= MOST_CHARACTERS else line[:MOST_CHARACTERS] + " ..."

@@ -49,6 +49,7 @@ class Exported:
     test_accuracy_interval: tuple[float, float]  # 95 %
     drop_points: float  # percentage points of accuracy lost against the module, on the same images
     operators: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0  # to make and to check it
     failed: str = ""  # why the file must not be used
 
     def as_record(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A trained module -> a folder of verified files in several precisions, and the record that `export.json` holds."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,12 +139,14 @@ def _convert_all(
     )
     for number, (runtime, precision) in enumerate(choices.forms):
         report(number, len(choices.forms), f"{runtime} {precision}")
-        key = key_of((runtime, precision))
+        key, start_s = key_of((runtime, precision)), time.perf_counter()
         if precision == "fp32":
             found[key] = convert(shipment.module, runtime, folder, metadata, ref)
         elif not found[runtime].failed:
             most = choices.max_drop_points
             found[key] = reduce(runtime, precision, folder, metadata, calibration, ref, most)
+        if key in found:
+            found[key] = replace(found[key], seconds=time.perf_counter() - start_s)
     return found
 
 

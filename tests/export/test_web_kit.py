@@ -88,7 +88,7 @@ def kit(exported_folder, tmp_path):
     )
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_page_computes_the_golden_picture_and_names_its_class(kit, tmp_path, precision):
     folder = kit(precision)
     found = shown_by_chromium(folder, tmp_path / "profile")

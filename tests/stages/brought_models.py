@@ -1,0 +1,39 @@
+"""Models that a user might bring; `--model brought_models.py:plain` names the first one."""
+
+import torch
+from torch import nn
+
+
+class Bessel(nn.Module):
+    """Of an operator that no runtime has."""
+
+    def forward(self, x):
+        return x + torch.special.bessel_j0(x.mean(1, keepdim=True))
+
+
+class Branch(nn.Module):
+    """What it computes depends on what comes."""
+
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def around(layer):
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), layer, *head)
+
+
+def plain():
+    return around(nn.ReLU())
+
+
+def bessel():
+    return around(Bessel())
+
+
+def branch():
+    return around(Branch())
+
+
+def nothing():
+    return None
