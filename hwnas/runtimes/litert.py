@@ -126,12 +126,12 @@ class LiteRT:
         return LoadedLiteRT(path, threads)
 
     def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
-        from hwnas.runtimes.litert_blocks import add_metadata
+        from hwnas.runtimes.litert_metadata import add_metadata
 
         content = add_metadata(path.read_bytes(), METADATA_NAME, json.dumps(metadata))
         write_bytes(path, content)
 
     def read_metadata(self, path: Path) -> dict[str, str]:
-        from hwnas.runtimes.litert_blocks import metadata_text
+        from hwnas.runtimes.litert_metadata import metadata_text
 
         return dict(json.loads(metadata_text(path.read_bytes(), METADATA_NAME) or "{}"))

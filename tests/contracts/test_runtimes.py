@@ -15,7 +15,7 @@ from hwnas.devices import load_profile
 from hwnas.nn import Network, layer_weights
 from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
-from hwnas.runtimes.litert_blocks import metadata_text, operator_names
+from hwnas.runtimes.litert_metadata import metadata_text, operator_names
 from hwnas.runtimes.runtime import ReducedDtype
 from hwnas.spaces import Space, SpaceConfig, build_space, op
 from hwnas.spaces.darts import darts
