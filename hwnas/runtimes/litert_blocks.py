@@ -126,13 +126,24 @@ class Graph:
     def serialise(self, output: int) -> bytes:
         """The file's content."""
         self.graph.outputs = [output]
-        self.model.signatureDefs = [_signature(self.graph.inputs[0], output)]
+        self._drop_unused_tensors()
+        self.model.signatureDefs = [_signature(self.graph.inputs[0], self.graph.outputs[0])]
         for code, version in self.codes:
             entry = tfl.OperatorCodeT()
             entry.builtinCode, entry.version = code, version
             entry.deprecatedBuiltinCode = min(code, 127)
             self.model.operatorCodes.append(entry)
         return packed(self.model, expected_bytes=1 << 20)
+
+    def _drop_unused_tensors(self) -> None:
+        """Numbers the others anew: quantisers read every tensor, and one that nothing writes has no memory."""
+        lists = [self.graph.inputs, self.graph.outputs]
+        lists += [tensors for node in self.graph.operators for tensors in (node.inputs, node.outputs)]
+        used = sorted({tensor for tensors in lists for tensor in tensors})
+        number = {tensor: i for i, tensor in enumerate(used)}
+        self.graph.tensors = [self.graph.tensors[tensor] for tensor in used]
+        for tensors in {id(tensors): tensors for tensors in lists}.values():  # a fused operator has another one's list
+            tensors[:] = [number[tensor] for tensor in tensors]
 
 
 def _signature(input_tensor: int, output_tensor: int) -> Any:
