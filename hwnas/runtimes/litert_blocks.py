@@ -74,7 +74,7 @@ class Graph:
         """The index of a constant."""
         same = (str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes())
         if same not in self.constants:
-            self.model.buffers.append(_buffer(same[2]))
+            self.model.buffers.append(buffer_of(same[2]))
             self.constants[same] = self._add(value.shape, TYPES[value.dtype], len(self.model.buffers) - 1)
         return self.constants[same]
 
@@ -126,13 +126,24 @@ class Graph:
     def serialise(self, output: int) -> bytes:
         """The file's content."""
         self.graph.outputs = [output]
-        self.model.signatureDefs = [_signature(self.graph.inputs[0], output)]
+        self._drop_unused_tensors()
+        self.model.signatureDefs = [_signature(self.graph.inputs[0], self.graph.outputs[0])]
         for code, version in self.codes:
             entry = tfl.OperatorCodeT()
             entry.builtinCode, entry.version = code, version
             entry.deprecatedBuiltinCode = min(code, 127)
             self.model.operatorCodes.append(entry)
-        return _packed(self.model, expected_bytes=1 << 20)
+        return packed(self.model, expected_bytes=1 << 20)
+
+    def _drop_unused_tensors(self) -> None:
+        """Numbers the others anew: quantisers read every tensor, and one that nothing writes has no memory."""
+        lists = [self.graph.inputs, self.graph.outputs]
+        lists += [tensors for node in self.graph.operators for tensors in (node.inputs, node.outputs)]
+        used = sorted({tensor for tensors in lists for tensor in tensors})
+        number = {tensor: i for i, tensor in enumerate(used)}
+        self.graph.tensors = [self.graph.tensors[tensor] for tensor in used]
+        for tensors in {id(tensors): tensors for tensors in lists}.values():  # a fused operator has another one's list
+            tensors[:] = [number[tensor] for tensor in tensors]
 
 
 def _signature(input_tensor: int, output_tensor: int) -> Any:
@@ -150,13 +161,13 @@ def _named_tensor(name: str, index: int) -> Any:
     return entry
 
 
-def _buffer(content: bytes) -> AlignedBuffer:
+def buffer_of(content: bytes) -> AlignedBuffer:
     buffer = AlignedBuffer()
     buffer.data = np.frombuffer(content, np.uint8)
     return buffer
 
 
-def _packed(model: Any, expected_bytes: int) -> bytes:
+def packed(model: Any, expected_bytes: int) -> bytes:
     builder = flatbuffers.Builder(expected_bytes)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
@@ -355,40 +366,3 @@ def _squeeze_excite(
 
 def _multiply(graph: Graph, x: int, factor: int) -> int:
     return graph.operator("MUL", [x, factor], graph.shape(x), tfl.MulOptionsT())
-
-
-def _own_buffer(buffer: Any, content: bytes) -> Any:
-    """A buffer that holds its data itself: quantisers put data behind the flatbuffer, which packing would lose."""
-    if buffer.offset > 1:  # 0 and 1 mean that there is none
-        return _buffer(content[buffer.offset : buffer.offset + buffer.size])
-    return buffer if buffer.data is None else _buffer(bytes(buffer.data))
-
-
-def add_metadata(content: bytes, name: str, text: str) -> bytes:
-    """The same model with a named metadata buffer; one of that name is replaced."""
-    model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    model.buffers = [_own_buffer(b, content) for b in model.buffers]
-    model.metadata = model.metadata or []
-    entry = next((entry for entry in model.metadata if entry.name == name.encode()), None)
-    if entry is None:
-        entry = tfl.MetadataT()
-        entry.name, entry.buffer = name.encode(), len(model.buffers)
-        model.metadata.append(entry)
-        model.buffers.append(None)
-    model.buffers[entry.buffer] = _buffer(text.encode())
-    return _packed(model, len(content) + len(text) + 1024)
-
-
-def metadata_text(content: bytes, name: str) -> str:
-    """The metadata buffer of that name; empty where there is none."""
-    model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    found = [model.buffers[entry.buffer] for entry in model.metadata or [] if entry.name == name.encode()]
-    data = _own_buffer(found[0], content).data if found else None
-    return "" if data is None else bytes(data).decode()
-
-
-def operator_names(content: bytes) -> list[str]:
-    """The operators of a file in order of execution."""
-    names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
-    model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    return [names[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]

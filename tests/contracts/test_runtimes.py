@@ -15,7 +15,7 @@ from hwnas.devices import load_profile
 from hwnas.nn import Network, layer_weights
 from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
-from hwnas.runtimes.litert_blocks import metadata_text, operator_names
+from hwnas.runtimes.litert_metadata import metadata_text, operator_names
 from hwnas.runtimes.runtime import ReducedDtype
 from hwnas.spaces import Space, SpaceConfig, build_space, op
 from hwnas.spaces.darts import darts
@@ -318,6 +318,18 @@ def check_graph(name, space, arch, tmp_path):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_graph_is_built_as_it_is_converted(name, tmp_path):
     check_graph(name, small_graph(), (), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", get_args(ReducedDtype))
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_graph_can_have_less_precision(name, dtype, tmp_path):
+    path = tmp_path / f"graph{RUNTIMES[name].suffix}"
+    network = built_graph(name, small_graph(), (), path)
+    images = np.random.default_rng(0).standard_normal((4, 1, 3, 16, 16), dtype=np.float32)
+    RUNTIMES[name].reduce(path, dtype, list(images), path)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images[0])).numpy()
+    assert relative_error(RUNTIMES[name].load(path, 1).run(images[0]), expected) < 2 * ROUNDING[dtype]
 
 
 @pytest.mark.slow
