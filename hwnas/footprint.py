@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 
 from hwnas.latency.additive import AdditiveCost, LargestCost, SlotCost
 from hwnas.latency.intervals import RelativeErrors
-from hwnas.spaces.layers import Conv, block
+from hwnas.spaces.layers import Conv, block, flat
 from hwnas.spaces.macs import op_peak_activations, op_stored
 from hwnas.spaces.space import Arch, OpSpec, Space
 
@@ -24,7 +24,7 @@ CONSTANT = "constant"
 DEPTHWISE = re.compile(r"million_depthwise_k(\d+)")
 TERMS: dict[str, tuple[type[SlotCost], Callable[[OpSpec], float]]] = {
     "million_stored": (AdditiveCost, lambda spec: op_stored(spec) / 1e6),
-    "layers": (AdditiveCost, lambda spec: float(len(block(spec).layers))),
+    "layers": (AdditiveCost, lambda spec: float(len(list(flat(block(spec).layers))))),
     "million_peak_activations": (LargestCost, lambda spec: op_peak_activations(spec) / 1e6),
 }
 METRICS = {"file_mb": "file size", "peak_memory_mb": "peak memory"}  # and in words; a megabyte has 1e6 bytes
@@ -76,7 +76,7 @@ class FootprintPredictor:
 
 
 def _depthwise(spec: OpSpec) -> list[Conv]:
-    return [layer for layer in block(spec).layers if isinstance(layer, Conv) and layer.groups > 1]
+    return [layer for layer in flat(block(spec).layers) if isinstance(layer, Conv) and layer.depthwise]
 
 
 def _names(space: Space) -> list[str]:

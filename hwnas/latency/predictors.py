@@ -10,6 +10,7 @@ from hwnas.errors import UserError
 from hwnas.latency.additive import AdditiveCost, Part
 from hwnas.latency.calibration import CONSTANT, OP_TERMS, TABLE
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
+from hwnas.spaces.ends import ends
 from hwnas.spaces.layers import is_free
 from hwnas.spaces.space import Arch, OpSpec, Space
 
@@ -111,15 +112,8 @@ def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
 
 
 def fastest_and_slowest(predictor: TablePredictor) -> tuple[Arch, Arch]:
-    """The two extremes of a space in which every slot depends on one decision of its own, as chains do."""
-    ends: list[dict[int, int]] = [{}, {}]
-    for part in predictor.parts:
-        (d,) = part.decisions[:1]
-        if len(part.decisions) != 1 or d in ends[0]:
-            raise ValueError(f"{predictor.space.name} has slots that share decisions: its extremes need a search")
-        ends[0][d], ends[1][d] = int(part.cost.argmin()), int(part.cost.argmax())
-    fastest, slowest = (tuple(end[d] for d in range(len(predictor.space.decisions))) for end in ends)
-    return fastest, slowest
+    """The two ends of the space, as the predictor adds them up."""
+    return ends(predictor.space, ((part.decisions, part.cost.tolist()) for part in predictor.parts))
 
 
 def archs_array(archs: Sequence[Arch]) -> NDArray[np.uint8]:

@@ -6,13 +6,22 @@ weights of every option, where separate weights of seven options would each be t
 few thousand steps of a laptop's schedule the latter hardly learn at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from hwnas.nn.ops import ACTIVATIONS, BlockModule, ConvBatchNorm, Excitation, excited
-from hwnas.spaces.layers import Block, Conv, Layer, SqueezeExcite
+from hwnas.nn.ops import (
+    ACTIVATIONS,
+    BesideEachOther,
+    BlockModule,
+    ConvBatchNorm,
+    Excitation,
+    excited,
+    halves,
+    shuffled,
+)
+from hwnas.spaces.layers import Block, Branches, Conv, Layer, Shuffle, SqueezeExcite
 
 
 class ElasticConv(nn.Module):
@@ -92,34 +101,100 @@ class ElasticExcitation(nn.Module):
             mine.copy_(own)
 
 
-def _elastic(layers: Sequence[Layer]) -> ElasticConv | ElasticExcitation:
-    """One module for the layers at one place of the options, which are of one kind."""
-    convs = [layer for layer in layers if isinstance(layer, Conv)]
-    excitations = [layer for layer in layers if isinstance(layer, SqueezeExcite)]
-    return ElasticConv(convs) if convs else ElasticExcitation(excitations)
+class ElasticShuffle(nn.Module):
+    """Any of several `Shuffle`; there are no weights."""
+
+    def forward(self, x: Tensor, layer: Shuffle) -> Tensor:  # (N, C, H, W) -> the same
+        return shuffled(x, layer.groups)
+
+    def copy_to(self, target: nn.Module, layer: Shuffle) -> None:
+        """Nothing to give."""
+
+
+class ElasticBranches(nn.Module):
+    """Any of several `Branches`, each branch with the weights of the largest."""
+
+    def __init__(self, layers: Sequence[Branches]) -> None:
+        super().__init__()
+        self.first = _elastic_places([layer.first for layer in layers])
+        self.second = _elastic_places([layer.second for layer in layers])
+
+    def forward(self, x: Tensor, layer: Branches) -> Tensor:  # (N, C, H, W) -> (N, C_out, H / stride, W / stride)
+        first, second = halves(x) if layer.halved else (x, x)
+        return torch.cat((_through(self.first, first, layer.first), _through(self.second, second, layer.second)), 1)
+
+    def copy_to(self, target: BesideEachOther, layer: Branches) -> None:
+        """Gives a module standing alone its slices."""
+        _copy_all(self.first, layer.first, target.first)
+        _copy_all(self.second, layer.second, target.second)
+
+
+ELASTIC: dict[type[Layer], Callable[..., nn.Module]] = {
+    Conv: ElasticConv,
+    SqueezeExcite: ElasticExcitation,
+    Shuffle: lambda layers: ElasticShuffle(),
+    Branches: ElasticBranches,
+}
+
+
+def _elastic_places(options: Iterable[Sequence[Layer]]) -> nn.ModuleList:
+    """One module for each place, for the layers that the options have there, which are of one kind."""
+    return nn.ModuleList(ELASTIC[type(layers[0])](layers) for layers in zip(*options, strict=True))
+
+
+def _through(modules: Iterable[nn.Module], x: Tensor, layers: Iterable[Layer]) -> Tensor:
+    for module, layer in zip(modules, layers, strict=True):
+        x = module(x, layer)
+    return x
+
+
+def _copy_all(modules: Iterable[nn.Module], layers: Iterable[Layer], targets: Iterable[nn.Module]) -> None:
+    for module, layer, own in zip(modules, layers, targets, strict=True):
+        module.copy_to(own, layer)  # type: ignore[operator]
 
 
 class ElasticBlock(nn.Module):
-    """All blocks of a slot that have the same kinds of layers; which one runs is told per call."""
+    """All blocks of a slot that are alike; which one runs is told per call."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         super().__init__()
-        places = zip(*(block.layers for block in blocks), strict=True)
-        self.layers = nn.ModuleList(_elastic(layers) for layers in places)
+        self.layers = _elastic_places([block.layers for block in blocks])
 
     def forward(self, x: Tensor, block: Block) -> Tensor:
-        y = x
-        for module, layer in zip(self.layers, block.layers, strict=True):
-            y = module(y, layer)
+        y = _through(self.layers, x, block.layers)
         return x + y if block.residual else y
 
     def copy_to(self, target: BlockModule) -> None:
         """Gives a block standing alone its slices."""
-        for module, layer, own in zip(self.layers, target.block.layers, target.layers, strict=True):
-            module.copy_to(own, layer)  # type: ignore[operator]
+        _copy_all(self.layers, target.block.layers, target.layers)
 
 
-def shares(blocks: Sequence[Block]) -> bool:
-    """Whether the blocks can be slices of one: several, of the same elastic kinds of layers in the same places."""
-    kinds = {tuple(map(type, block.layers)) for block in blocks}
-    return len(blocks) > 1 and len(kinds) == 1 and set(*kinds) <= {Conv, SqueezeExcite}
+def alike(blocks: Sequence[Block]) -> list[list[Block]]:
+    """The blocks in groups that can be slices of one: the same elastic kinds of layers in the same places."""
+    groups: dict[Hashable, list[Block]] = {}
+    for block in dict.fromkeys(blocks):
+        groups.setdefault(_likeness(block.layers) or block, []).append(block)
+    return list(groups.values())
+
+
+def _likeness(layers: Sequence[Layer]) -> tuple[Hashable, ...] | None:
+    """Equal for layers that can be slices of the same; None where they cannot be sliced."""
+    kinds: list[Hashable] = []
+    for layer in layers:
+        match layer:
+            case Conv() if layer.groups > 1 and not layer.depthwise:  # a group's channels stand elsewhere at each width
+                kinds.append((Conv, layer.groups, layer.in_channels, layer.out_channels))
+            case Conv():
+                kinds.append((Conv, layer.depthwise))
+            case SqueezeExcite():
+                kinds.append((SqueezeExcite,))
+            case Shuffle():
+                kinds.append((Shuffle,))
+            case Branches():
+                first, second = _likeness(layer.first), _likeness(layer.second)
+                if first is None or second is None:
+                    return None
+                kinds.append((Branches, first, second))
+            case _:
+                return None
+    return tuple(kinds)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hwnas.nn.elastic import ElasticBlock, shares
+from hwnas.nn.elastic import ElasticBlock, alike
 from hwnas.nn.ops import BlockModule
-from hwnas.spaces.layers import Block, block
+from hwnas.spaces.layers import block
 from hwnas.spaces.space import Arch, Slot, Space
 
 
@@ -44,29 +44,27 @@ class SharedSlot(nn.Module):
     def __init__(self, slot: Slot) -> None:
         super().__init__()
         self.options = [block(spec) for spec in slot.options]
-        real = [b for b in self.options if b.layers]
-        self.elastic = ElasticBlock(real) if shares(real) else None
-        separate = [] if self.elastic is not None else real
-        self.separate = nn.ModuleList(BlockModule(b) for b in separate)
-
-    def _own(self, option: Block) -> BlockModule:
-        module = next(m for m in self.separate if isinstance(m, BlockModule) and m.block == option)
-        assert isinstance(module, BlockModule)
-        return module
+        groups = alike([b for b in self.options if b.layers])
+        self.blocks = nn.ModuleList(ElasticBlock(group) if len(group) > 1 else BlockModule(*group) for group in groups)
+        self.place = {b: number for number, group in enumerate(groups) for b in group}
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         chosen = self.options[option]
         if not chosen.layers:
             return x
-        y: Tensor = self.elastic(x, chosen) if self.elastic is not None else self._own(chosen)(x)
+        module = self.blocks[self.place[chosen]]
+        y: Tensor = module(x, chosen) if isinstance(module, ElasticBlock) else module(x)
         return y
 
     def copy_to(self, target: BlockModule) -> None:
         """Gives a block standing alone the weights it has here."""
-        if self.elastic is not None and target.block.layers:
-            self.elastic.copy_to(target)
-        elif target.block.layers:
-            target.load_state_dict(self._own(target.block).state_dict())
+        if not target.block.layers:
+            return
+        module = self.blocks[self.place[target.block]]
+        if isinstance(module, ElasticBlock):
+            module.copy_to(target)
+        else:
+            target.load_state_dict(module.state_dict())
 
 
 class Supernet(nn.Module):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.spaces import Decision, SpaceConfig, build_space
+from hwnas.spaces import Decision, build_space, config_of
 from hwnas.storage import Journal, Record, read_json
 
 LABELS = {"winner": "searched", "random": "best of random search", "mobilenet_v2": "MobileNetV2, width-scaled"}
@@ -14,6 +14,7 @@ Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 class Findings:
     """The files of a run; an absent one is an empty value."""
 
+    folder: Path
     config: Record
     plan: Record
     predictor: Record
@@ -41,7 +42,7 @@ class Findings:
         if not known:
             return ()
         classes = 2  # no decision depends on it
-        return build_space(SpaceConfig(known["space"], known["resolution"], classes, known["width_mult"])).decisions
+        return build_space(config_of({**known, "num_classes": classes}, self.folder)).decisions
 
     @property
     def budget_ms(self) -> float | None:
@@ -66,6 +67,7 @@ def read_findings(run: Path) -> Findings:
         exported = {} if exported.get("checkpoint") == checkpoint else exported
         measured = {}
     return Findings(
+        folder=run,
         config=_record(run, "config.json"),
         plan=_record(run, "plan.json"),
         predictor=_record(run, "predictor.json"),

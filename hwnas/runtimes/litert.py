@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Shape, Weights
-from hwnas.spaces.layers import Block
+from hwnas.runtimes.runtime import Images, LoadedModel, ReducedDtype, Weights
+from hwnas.spaces.layers import Block, Shape
 from hwnas.storage import write_atomically, write_bytes
 
 if TYPE_CHECKING:

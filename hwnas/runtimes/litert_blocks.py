@@ -4,7 +4,7 @@ A conversion takes a second a block; this takes milliseconds. That what is measu
 tests: the same operator list, the same output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flatbuffers
@@ -12,8 +12,19 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
-from hwnas.runtimes.runtime import Shape, Weights
-from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
+from hwnas.runtimes.runtime import FoldedWeight, Weights
+from hwnas.spaces.layers import (
+    Activation,
+    Block,
+    Branches,
+    Conv,
+    GlobalPool,
+    Layer,
+    Linear,
+    Shape,
+    Shuffle,
+    SqueezeExcite,
+)
 
 FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is an operator of its own
     "none": tfl.ActivationFunctionType.NONE,
@@ -127,19 +138,67 @@ def build_tflite(blocks: Sequence[Block], weights: Weights, input_shape: Shape) 
     graph, left = Graph((1, height, width, channels)), iter(weights)
     x: int = graph.graph.inputs[0]
     for block in blocks:
-        y = x
-        for layer in block.layers:
-            match layer:
-                case Conv():
-                    y = _conv(graph, y, layer, *next(left))
-                case GlobalPool():
-                    y = _global_pool(graph, y)
-                case Linear():
-                    y = _linear(graph, y, layer, *next(left))
-                case SqueezeExcite():
-                    y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
+        y = _through(graph, x, block.layers, left)
         x = graph.operator("ADD", [x, y], graph.shape(y), _add_options()) if block.residual else y
     return graph.serialise(x)
+
+
+def _through(graph: Graph, x: int, layers: Sequence[Layer], left: Iterator[FoldedWeight]) -> int:
+    """Layers one after another, with the weights that come next."""
+    for layer in layers:
+        match layer:
+            case Conv():
+                x = _conv(graph, x, layer, *next(left))
+            case GlobalPool():
+                x = _global_pool(graph, x)
+            case Linear():
+                x = _linear(graph, x, layer, *next(left))
+            case SqueezeExcite():
+                x = _squeeze_excite(graph, x, layer, *next(left), *next(left))
+            case Shuffle():
+                x = _shuffle(graph, x, layer)
+            case Branches():
+                x = _branches(graph, x, layer, left)
+    return x
+
+
+def _shuffle(graph: Graph, x: int, layer: Shuffle) -> int:
+    """The converter keeps torch's order of dimensions inside, as its reshape tells it."""
+    _, height, width, channels = graph.shape(x)
+    x = _transpose(graph, x, (0, 3, 1, 2))
+    x = _reshape(graph, x, (1, layer.groups, channels // layer.groups, height * width))
+    x = _transpose(graph, x, (0, 2, 1, 3))
+    x = _reshape(graph, x, (1, channels, height, width))
+    return _transpose(graph, x, (0, 2, 3, 1))
+
+
+def _transpose(graph: Graph, x: int, order: tuple[int, ...]) -> int:
+    shape = graph.shape(x)
+    axes = graph.constant(np.array(order, np.int32))
+    return graph.operator("TRANSPOSE", [x, axes], tuple(shape[axis] for axis in order), tfl.TransposeOptionsT())
+
+
+def _reshape(graph: Graph, x: int, shape: tuple[int, ...]) -> int:
+    options = tfl.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return graph.operator("RESHAPE", [x, graph.constant(np.array(shape, np.int32))], shape, options)
+
+
+def _branches(graph: Graph, x: int, layer: Branches, left: Iterator[FoldedWeight]) -> int:
+    first, second = (_half(graph, x, 0), _half(graph, x, 1)) if layer.halved else (x, x)
+    parts = [_through(graph, first, layer.first, left), _through(graph, second, layer.second, left)]
+    options = tfl.ConcatenationOptionsT()
+    options.axis = 3
+    channels = sum(graph.shape(part)[3] for part in parts)
+    return graph.operator("CONCATENATION", parts, (*graph.shape(parts[0])[:3], channels), options)
+
+
+def _half(graph: Graph, x: int, number: int) -> int:
+    """The first or the second half of the channels."""
+    *outer, channels = graph.shape(x)
+    shape = (*outer, channels // 2)
+    where = [np.array(value, np.int32) for value in ((0, 0, 0, number * channels // 2), shape)]
+    return graph.operator("SLICE", [x, *map(graph.constant, where)], shape, tfl.SliceOptionsT())
 
 
 def _add_options() -> Any:
@@ -158,14 +217,12 @@ def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: 
     _, height, width, _ = graph.shape(x)
     lost = layer.kernel - 1 if padding == tfl.Padding.VALID else 0
     out = (1, -(-(height - lost) // layer.stride), -(-(width - lost) // layer.stride), layer.out_channels)
-    depthwise = layer.groups > 1
+    depthwise = layer.depthwise
     options = tfl.DepthwiseConv2DOptionsT() if depthwise else tfl.Conv2DOptionsT()
     options.padding, options.strideH, options.strideW = padding, layer.stride, layer.stride
     options.dilationHFactor = options.dilationWFactor = 1
     options.fusedActivationFunction = FUSED[layer.activation]
     if depthwise:
-        if not layer.groups == layer.in_channels == layer.out_channels:
-            raise ValueError(f"only depthwise groups can be written to TFLite, {layer} came")
         options.depthMultiplier = 1
     kernel = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
     inputs = [x, graph.constant(kernel), graph.constant(bias)]

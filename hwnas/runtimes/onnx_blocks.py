@@ -1,6 +1,6 @@
 """Blocks -> an ONNX file, straight from the format, with what ONNX Runtime executes of torch's exported file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,22 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hwnas.runtimes.runtime import Shape, Weights
-from hwnas.spaces.layers import Activation, Block, Conv, GlobalPool, Linear, SqueezeExcite
+from hwnas.runtimes.runtime import FoldedWeight, Weights
+from hwnas.spaces.layers import (
+    Activation,
+    Block,
+    Branches,
+    Conv,
+    GlobalPool,
+    Layer,
+    Linear,
+    Shape,
+    Shuffle,
+    SqueezeExcite,
+    branch_inputs,
+    out_shape,
+    shape_after,
+)
 
 OPSET = 20  # of converted files too: ONNX Runtime optimises the same operators differently by opset, in fp16
 IR_VERSION = 10
@@ -35,24 +49,20 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
+    def halves(self, x: str) -> tuple[str, str]:
+        """The names of the two halves of the channels."""
+        name = f"n{len(self.nodes)}"
+        parts = f"{name}a", f"{name}b"
+        self.nodes.append(helper.make_node("Split", [x], parts, name=name, axis=1, num_outputs=2))
+        return parts
+
 
 def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) -> bytes:
     """The blocks one after another as an ONNX file for one image."""
-    graph, left, x = Graph(), iter(weights), INPUT
+    graph, left, x, shape = Graph(), iter(weights), INPUT, input_shape
     for block in blocks:
-        y = x
-        for layer in block.layers:
-            match layer:
-                case Conv():
-                    y = _conv(graph, y, layer, *next(left))
-                case GlobalPool():
-                    y = _global_pool(graph, y, layer)
-                case Linear():
-                    weight, bias = next(left)
-                    y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
-                    y = _activation(graph, y, layer.activation)
-                case SqueezeExcite():
-                    y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
+        y = _through(graph, x, block.layers, shape, left)
+        shape = shape_after(block.layers, shape)
         x = graph.node("Add", [x, y]) if block.residual else y
     graph.nodes[-1].output[0] = OUTPUT
     inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *input_shape])]
@@ -60,6 +70,42 @@ def build_onnx(blocks: Sequence[Block], weights: Weights, input_shape: Shape) ->
     made = helper.make_graph(graph.nodes, "hwnas", inputs, outputs, graph.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     return bytes(model.SerializeToString())
+
+
+def _through(graph: Graph, x: str, layers: Sequence[Layer], shape: Shape, left: Iterator[FoldedWeight]) -> str:
+    """Layers one after another on an image of this shape, with the weights that come next."""
+    for layer in layers:
+        match layer:
+            case Conv():
+                x = _conv(graph, x, layer, *next(left))
+            case GlobalPool():
+                x = _global_pool(graph, x, layer)
+            case Linear():
+                weight, bias = next(left)
+                x = graph.node("Gemm", [x, graph.constant(weight), graph.constant(bias)], transB=1)
+                x = _activation(graph, x, layer.activation)
+            case SqueezeExcite():
+                x = _squeeze_excite(graph, x, layer, *next(left), *next(left))
+            case Shuffle():
+                x = _shuffle(graph, x, layer, shape)
+            case Branches():
+                x = _branches(graph, x, layer, shape, left)
+        shape = out_shape(layer, shape)
+    return x
+
+
+def _shuffle(graph: Graph, x: str, layer: Shuffle, shape: Shape) -> str:
+    channels, height, width = shape
+    rows = np.array([1, layer.groups, channels // layer.groups, height * width])
+    x = graph.node("Reshape", [x, graph.constant(rows)], allowzero=1)
+    x = graph.node("Transpose", [x], perm=[0, 2, 1, 3])
+    return graph.node("Reshape", [x, graph.constant(np.array([1, *shape]))], allowzero=1)
+
+
+def _branches(graph: Graph, x: str, layer: Branches, shape: Shape, left: Iterator[FoldedWeight]) -> str:
+    inputs = graph.halves(x) if layer.halved else (x, x)
+    branches = zip(inputs, branch_inputs(layer, shape), strict=True)
+    return graph.node("Concat", [_through(graph, own, *branch, left) for own, branch in branches], axis=1)
 
 
 def _conv(graph: Graph, x: str, layer: Conv, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:

@@ -1,23 +1,35 @@
 """What may be built: pure data, no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from hwnas.errors import UserError, unknown
+from hwnas.spaces.ends import ends
+from hwnas.spaces.fbnet import FBNETS, fbnet
 from hwnas.spaces.macs import macs, op_macs, op_params, params
 from hwnas.spaces.mbconv import CHAINS, mbconv
 from hwnas.spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_large
+from hwnas.spaces.mobilenet_v4 import mobilenet_v4
 from hwnas.spaces.nas_bench_macro import nas_bench_macro
 from hwnas.spaces.published import PUBLISHED, published_arch
+from hwnas.spaces.shufflenet import shufflenet_spos, shufflenet_spos_channels
 from hwnas.spaces.space import Arch, Decision, OpSpec, Slot, Space, op
+from hwnas.spaces.user import is_file, read_space
 
 SPACES: dict[str, Callable[..., Space]] = {
     **{name: partial(mbconv, name) for name in CHAINS},
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_large": mobilenet_v3_large,
+    "mobilenet_v4": mobilenet_v4,
     "nas_bench_macro": nas_bench_macro,
+    **{name: partial(fbnet, name) for name in FBNETS},
+    "shufflenet_spos": shufflenet_spos,
+    "shufflenet_spos_channels": shufflenet_spos_channels,
 }
+KEPT = "space.yaml"  # in a run directory: a space that came as a file
 IMAGENET_RESOLUTION, SMALL_RESOLUTION = 224, 32  # what a space is listed and tested at
 DEFAULT_RESOLUTION = dict.fromkeys(("proxyless_small", "nas_bench_macro"), SMALL_RESOLUTION)
 
@@ -26,34 +38,50 @@ DEFAULT_RESOLUTION = dict.fromkeys(("proxyless_small", "nas_bench_macro"), SMALL
 class SpaceConfig:
     """All that is needed to build a space again."""
 
-    name: str
+    name: str  # a key of SPACES, or the path of a YAML file
     resolution: int
     num_classes: int
     width_mult: float = 1.0
+    file: Path | None = None  # of a space that is none of SPACES
 
 
 def build_space(config: SpaceConfig) -> Space:
     """The space of a config; UserError for a name or a number that is none."""
-    if config.name not in SPACES:
-        raise unknown("space", config.name, SPACES)
+    file = config.file or (Path(config.name) if is_file(config.name) else None)
+    if file is None and config.name not in SPACES:
+        raise unknown("space", config.name, SPACES, "A path to a .yaml file is allowed too: see docs/spaces.md.")
     if config.resolution < 8 or config.num_classes < 2 or not 0.05 <= config.width_mult <= 4:
         raise UserError(
             f"space {config.name} came with resolution {config.resolution}, {config.num_classes} classes and width "
             f"{config.width_mult}; allowed are at least 8 pixels, at least 2 classes and a width of 0.05 to 4"
         )
-    return SPACES[config.name](config.resolution, config.width_mult, config.num_classes)
+    numbers = (config.resolution, config.width_mult, config.num_classes)
+    return SPACES[config.name](*numbers) if file is None else _of_file(file, *numbers)
+
+
+def _of_file(file: Path, resolution: int, width_mult: float, num_classes: int) -> Space:
+    space = read_space(file, resolution, width_mult, num_classes)
+    if space.name in SPACES:
+        raise UserError(f"space {file} is called {space.name}, as one of `hwnas spaces` is; give it another name")
+    return space
+
+
+def config_of(record: Mapping[str, Any], folder: Path) -> SpaceConfig:
+    """The space of a network that is written down in a run directory, which keeps a space that came as a file."""
+    name, kept = record["space"], folder / KEPT
+    file = kept if name not in SPACES and kept.is_file() else None
+    return SpaceConfig(name, record["resolution"], record["num_classes"], record["width_mult"], file)
 
 
 def extremes(space: Space) -> tuple[Arch, Arch]:
-    """The architectures of fewest and most multiply-adds in a space whose slots depend on one decision each."""
-    cost = {d: [op_macs(spec) for spec in slot.options] for slot in space.slots for d in slot.decisions}
-    ordered = [cost[d] for d in range(len(space.decisions))]
-    return tuple(c.index(min(c)) for c in ordered), tuple(c.index(max(c)) for c in ordered)
+    """The architectures of fewest and most multiply-adds."""
+    return ends(space, ((slot.decisions, [op_macs(spec) for spec in slot.options]) for slot in space.slots))
 
 
 __all__ = [
     "DEFAULT_RESOLUTION",
     "IMAGENET_RESOLUTION",
+    "KEPT",
     "PUBLISHED",
     "SPACES",
     "Arch",
@@ -63,7 +91,9 @@ __all__ = [
     "Space",
     "SpaceConfig",
     "build_space",
+    "config_of",
     "extremes",
+    "is_file",
     "macs",
     "op",
     "op_macs",

@@ -16,6 +16,8 @@ class Published:
     macs: int
     params: int
     source: str
+    macs_within: float = 0.002  # how far the figures may be off, for they are rounded, or counted otherwise: a share
+    params_within: float = 0.0
 
 
 PUBLISHED = {
@@ -46,6 +48,49 @@ PUBLISHED = {
         macs=216_589_760,
         params=5_483_032,
         source="torchvision.models.mobilenet_v3_large",
+    ),
+}
+
+
+FBNETS = {  # blocks of the stages between the first and the last; the figures are those of the paper's table 3
+    "fbnet_a": (
+        "fbnet_1504",
+        (
+            (SKIP,),
+            ("k3_e3", "k3_e1"),
+            ("k5_e6", "k3_e3", "k5_e1", "k3_e3"),
+            ("k5_e6", "k5_e3", "k5_e1_g2", "k5_e6"),
+            ("k3_e6", "k5_e1_g2", "k5_e3", "k3_e1_g2"),
+            ("k5_e6", "k5_e6", "k5_e3", "k5_e6"),
+            ("k5_e6",),
+        ),
+        (249_000_000, 4_300_000),
+    ),
+    "fbnet_b": (
+        "fbnet",
+        (
+            ("k3_e1",),
+            ("k3_e6", "k5_e1", "k3_e1", "k3_e1"),
+            ("k5_e6", "k5_e3", "k3_e6", "k5_e6"),
+            ("k5_e6", "k5_e6", SKIP, "k5_e3"),
+            ("k5_e6", "k3_e1", "k5_e1", "k5_e3"),
+            ("k5_e6", "k5_e1", "k5_e6", "k5_e6"),
+            ("k3_e6",),
+        ),
+        (295_000_000, 4_500_000),
+    ),
+    "fbnet_c": (
+        "fbnet",
+        (
+            ("k3_e1",),
+            ("k3_e6", SKIP, "k3_e1", "k3_e1"),
+            ("k5_e6", "k5_e3", "k5_e6", "k3_e6"),
+            ("k5_e6", "k5_e3", "k5_e6", "k5_e6"),
+            ("k5_e6", "k5_e6", "k5_e6", "k5_e3"),
+            ("k5_e6",) * 4,
+            ("k3_e6",),
+        ),
+        (375_000_000, 5_500_000),
     ),
 }
 

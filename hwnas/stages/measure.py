@@ -27,7 +27,7 @@ def run_stage(run: Run) -> None:
         raise UserError(f"{run.file('export')} holds another network than the winner; run `hwnas export` first")
     profile = load_profile(run.config.on)
     path = run.file("export") / exported["files"][file_key(profile)]["path"]
-    together = measure_together({"winner": path}, profile, _baselines(selection))
+    together = measure_together({"winner": path}, profile, _baselines(run, selection))
     measurement, footprint = together["winner"], footprint_of(path, profile)
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}
     attempts: list[Record] = before.get("attempts", [])
@@ -62,10 +62,10 @@ def verdict(median_ms: float, budget_ms: float) -> str:
     return f"{near}over the budget of {budget_ms:.4g} ms"
 
 
-def _baselines(selection: Record) -> dict[str, NetworkId]:
+def _baselines(run: Run, selection: Record) -> dict[str, NetworkId]:
     """The selected networks other than the winner, by label."""
-    networks = {label: network_of(selection[label]) for label in BASELINES}
-    return {label: network for label, network in networks.items() if network != network_of(selection["winner"])}
+    networks = {label: network_of(run, selection[label]) for label in BASELINES}
+    return {label: network for label, network in networks.items() if network != network_of(run, selection["winner"])}
 
 
 def _record(

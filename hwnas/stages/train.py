@@ -4,7 +4,7 @@ import torch
 
 from hwnas.datasets import Splits
 from hwnas.nn import Compute, Network
-from hwnas.spaces import SpaceConfig, build_space
+from hwnas.spaces import build_space, config_of
 from hwnas.stages.progress import progress
 from hwnas.stages.run import LABELS, Run, say
 from hwnas.stages.search import load_compute, workers
@@ -28,19 +28,19 @@ def run_stage(run: Run) -> None:
 
 def checkpoint_name(network: Record) -> str:
     """Names the files of a training after what is trained, so that another winner does not meet its checkpoint."""
-    return f"{network['space']}-w{network['width_mult']:g}-{''.join(map(str, network['arch']))}"
+    between = "." if max(network["arch"]) > 9 else ""  # else 1, 12 and 11, 2 would be one name
+    return f"{network['space']}-w{network['width_mult']:g}-{between.join(map(str, network['arch']))}"
 
 
-def build_network(network: Record, seed: int) -> Network:
-    """A network of `selection.json` with fresh weights that follow from the seed."""
-    torch.manual_seed(seed)
-    config = SpaceConfig(network["space"], network["resolution"], network["num_classes"], network["width_mult"])
-    return Network(build_space(config), tuple(network["arch"]))
+def build_network(run: Run, network: Record) -> Network:
+    """A network of the run's `selection.json` with fresh weights that follow from the seed."""
+    torch.manual_seed(run.config.seed)
+    return Network(build_space(config_of(network, run.path)), tuple(network["arch"]))
 
 
 def _train(run: Run, label: str, name: str, record: Record, splits: Splits, compute: Compute) -> Record:
     network, recipe = (
-        build_network(record, run.config.seed),
+        build_network(run, record),
         run.recipe(run.config.train_epochs, run.config.lr, splits.flip),
     )
     checkpoint, journal = run.file(f"train/{name}.pt"), run.file(f"train/{name}.jsonl")

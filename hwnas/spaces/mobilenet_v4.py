@@ -1,0 +1,38 @@
+"""Universal inverted bottlenecks around MobileNetV4-Conv-S (https://arxiv.org/abs/2404.10518, section 4, table 11).
+
+Every layer has one or both of two depthwise convolutions of 3 or 5, or none, and an expansion of 2, 3, 4 or 6; a skip
+where the shape stays. The four convolutions of the first two stages are as published.
+"""
+
+from hwnas.spaces.chain import ChainBuilder, strides
+from hwnas.spaces.space import Space, make_divisible
+
+STEM_CHANNELS = 32
+FIXED_STAGES = ((32, 32), (96, 64))  # channels of a 3x3 convolution of stride 2 and of the 1x1 after it
+STAGES = ((96, 6), (128, 6))  # (channels, layers); the first layer of each has stride 2
+HEAD_CHANNELS, FEATURES = 960, 1280
+EXPANSIONS = (2, 3, 4, 6)
+EXTRA = {f"extra{a}{k}": (a, k) for a in (3, 5) for k in (3, 5)}  # kernels of the first and of the second depthwise
+DEPTHWISE = {**EXTRA, "ib3": (0, 3), "ib5": (0, 5), "convnext3": (3, 0), "convnext5": (5, 0), "ffn": (0, 0)}
+BLOCKS = {f"{name}_e{e}": {"a": a, "k": k, "e": e} for name, (a, k) in DEPTHWISE.items() for e in EXPANSIONS}
+
+
+def mobilenet_v4(resolution: int = 224, width_mult: float = 1.0, num_classes: int = 1000) -> Space:
+    """The chain for RGB images of resolution x resolution pixels. A feed-forward network has no stride."""
+
+    def width(channels: int) -> int:
+        return make_divisible(channels * width_mult)
+
+    chain, stage_strides = ChainBuilder(resolution), strides((2,) * (len(FIXED_STAGES) + len(STAGES)), resolution)
+    chain.fixed("conv", width(STEM_CHANNELS), 2, k=3, relu=1)
+    for (wide, narrow), stride in zip(FIXED_STAGES, stage_strides, strict=False):
+        chain.fixed("conv", width(wide), stride, k=3, relu=1)
+        chain.fixed("conv", width(narrow), k=1, relu=1)
+    for number, (channels, layers) in enumerate(STAGES):
+        for layer in range(layers):
+            stride = stage_strides[len(FIXED_STAGES) + number] if layer == 0 else 1
+            blocks = {name: args for name, args in BLOCKS.items() if layer or args["a"] or args["k"]}
+            chain.searched(f"stage{number}.layer{layer}", "uib", width(channels), stride, blocks)
+    chain.fixed("conv", width(HEAD_CHANNELS), k=1, relu=1)
+    chain.fixed("classifier", num_classes, h=width(FEATURES), relu=1)
+    return chain.space("mobilenet_v4")
