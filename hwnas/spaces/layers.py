@@ -4,6 +4,7 @@ The only place that knows it. The torch module, multiply-adds, parameters and th
 measured all derive from these blocks, so a new kind of operator is one function here.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -296,6 +297,7 @@ KINDS: dict[str, Callable[..., Block]] = {
 }
 
 
+@functools.lru_cache(maxsize=1 << 16)  # searches ask for the same operators over and over
 def block(spec: OpSpec) -> Block:
     """The layers of one operator."""
     if spec.kind not in KINDS:

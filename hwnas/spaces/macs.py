@@ -1,5 +1,6 @@
 """OpSpec -> multiply-adds, parameters and elements held, from its layers."""
 
+import functools
 import math
 from collections.abc import Iterable
 
@@ -34,6 +35,7 @@ def _layer_params(layer: Layer) -> int:
     return sum(math.prod(shape) + per_output * shape[0] for shape in weight_shapes(layer))
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def op_macs(spec: OpSpec) -> int:
     """Multiply-adds of one operator on one image."""
     return sum(_layer_macs(layer, after) for layer, _, after in steps(block(spec).layers, spec.in_shape))

@@ -1,11 +1,11 @@
-"""Universal inverted bottlenecks around MobileNetV4-Conv-S (https://arxiv.org/abs/2404.10518, section 4, table 11).
+"""Universal inverted bottlenecks around MobileNetV4-Conv-S (https://arxiv.org/abs/2404.10518, section 4).
 
-Every layer has one or both of two depthwise convolutions of 3 or 5, or none, and an expansion of 2, 3, 4 or 6; a skip
-where the shape stays. The four convolutions of the first two stages are as published.
+Two decisions a layer: which of two depthwise convolutions it has, of kernel 3 or 5, or a skip where the shape stays;
+and an expansion of 2, 3, 4 or 6, which says nothing beside a skip. The first two stages are as published.
 """
 
-from hwnas.spaces.chain import ChainBuilder, strides
-from hwnas.spaces.space import Space, make_divisible
+from hwnas.spaces.chain import SKIP, ChainBuilder, strides
+from hwnas.spaces.space import OpSpec, Space, make_divisible, op
 
 STEM_CHANNELS = 32
 FIXED_STAGES = ((32, 32), (96, 64))  # channels of a 3x3 convolution of stride 2 and of the 1x1 after it
@@ -14,7 +14,6 @@ HEAD_CHANNELS, FEATURES = 960, 1280
 EXPANSIONS = (2, 3, 4, 6)
 EXTRA = {f"extra{a}{k}": (a, k) for a in (3, 5) for k in (3, 5)}  # kernels of the first and of the second depthwise
 DEPTHWISE = {**EXTRA, "ib3": (0, 3), "ib5": (0, 5), "convnext3": (3, 0), "convnext5": (5, 0), "ffn": (0, 0)}
-BLOCKS = {f"{name}_e{e}": {"a": a, "k": k, "e": e} for name, (a, k) in DEPTHWISE.items() for e in EXPANSIONS}
 
 
 def mobilenet_v4(resolution: int = 224, width_mult: float = 1.0, num_classes: int = 1000) -> Space:
@@ -31,8 +30,20 @@ def mobilenet_v4(resolution: int = 224, width_mult: float = 1.0, num_classes: in
     for number, (channels, layers) in enumerate(STAGES):
         for layer in range(layers):
             stride = stage_strides[len(FIXED_STAGES) + number] if layer == 0 else 1
-            blocks = {name: args for name, args in BLOCKS.items() if layer or args["a"] or args["k"]}
-            chain.searched(f"stage{number}.layer{layer}", "uib", width(channels), stride, blocks)
+            names = f"stage{number}.layer{layer}.block", f"stage{number}.layer{layer}.expansion"
+            chain.paired(names, _options(chain.shape, width(channels), stride, is_first=layer == 0))
     chain.fixed("conv", width(HEAD_CHANNELS), k=1, relu=1)
     chain.fixed("classifier", num_classes, h=width(FEATURES), relu=1)
     return chain.space("mobilenet_v4")
+
+
+def _options(shape: tuple[int, int, int], channels: int, stride: int, is_first: bool) -> dict[str, dict[str, OpSpec]]:
+    """Blocks by name and expansion. A stage begins with a depthwise convolution, and with no skip."""
+    offered = {name: kernels for name, kernels in DEPTHWISE.items() if any(kernels) or not is_first}
+    options = {
+        name: {f"e{e}": op("uib", shape, channels, stride, a=a, k=k, e=e) for e in EXPANSIONS}
+        for name, (a, k) in offered.items()
+    }
+    if not is_first:
+        options[SKIP] = dict.fromkeys((f"e{e}" for e in EXPANSIONS), op("skip", shape, channels))
+    return options

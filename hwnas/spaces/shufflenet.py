@@ -46,5 +46,5 @@ def _chain(name: str, resolution: int, width_mult: float, num_classes: int, chan
 def _unit(name: str, shape: tuple[int, int, int], channels: int, stride: int, tenths: int) -> OpSpec:
     """As the official code rounds the channels inside: down."""
     kind, args = UNITS[name]
-    inside = max(1, channels // 2 * tenths // 10)
+    inside = max(2, channels // 2 * tenths // 10)
     return op(kind, shape, channels, stride, h=inside, **args)

@@ -24,6 +24,8 @@ from hwnas.supernet import (
 from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
+LIKE_ANOTHER = {"proxyless_24", "mobilenet_v2", "fbnet_1504"}  # the same function of another space's name
+MANY_OPTIONS = 30  # of a slot: a method that runs them all takes half a minute
 
 
 def images_of(count):
@@ -44,8 +46,20 @@ def test_every_part_of_a_method_is_there():
         assert (method.candidates == "sampled") == (method.relaxation is not None)
 
 
-@pytest.mark.parametrize("space_name", SPACES)
-@pytest.mark.parametrize("name", METHODS)
+def cases():
+    """Every method on every space; among the slow tests what takes long, or tells little that is new."""
+    found = []
+    for space_name in SPACES:
+        options = max(len(slot.options) for slot in build_space(SpaceConfig(space_name, SIDE, 4)).slots)
+        for name, method in METHODS.items():
+            runs_all = method.relaxation in ("softmax", "gumbel") or method.paths == "fair"
+            takes_long = options > MANY_OPTIONS and runs_all
+            slow = [pytest.mark.slow] if takes_long or space_name in LIKE_ANOTHER else []
+            found.append(pytest.param(name, space_name, marks=slow, id=f"{name}-{space_name}"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "space_name"), cases())
 def test_it_trains_and_its_candidates_keep_the_budget(name, space_name, tmp_path):
     method, space = METHODS[name], build_space(SpaceConfig(space_name, SIDE, 4, width_mult=0.25))
     predictor = TablePredictor(space, {k: 0.01 + op_macs(s) / 1e7 for k, s in rows_to_measure(space).items()})

@@ -1,12 +1,13 @@
 """Weights shared by the options of a slot."""
 
+import pytest
 import torch
 
 from hwnas.nn import Supernet
-from hwnas.nn.elastic import ElasticConv, ElasticExcitation, shares
-from hwnas.nn.ops import Excitation
+from hwnas.nn.elastic import ElasticBlock, ElasticConv, ElasticExcitation, alike
+from hwnas.nn.ops import BlockModule, Excitation
 from hwnas.spaces import SpaceConfig, build_space
-from hwnas.spaces.layers import Block, Conv, Linear, SqueezeExcite
+from hwnas.spaces.layers import Block, Branches, Conv, Linear, Shuffle, SqueezeExcite
 
 SMALL, LARGE = Conv(4, 6, 3, groups=1), Conv(8, 12, 7, groups=1)
 
@@ -44,7 +45,7 @@ def test_squeeze_and_excitation_of_an_option_is_the_first_channels():
 
 def test_every_searched_layer_of_mobilenet_v3_shares_its_weights():
     net = Supernet(build_space(SpaceConfig("mobilenet_v3", 32, 4, width_mult=0.25)))
-    assert all(slot.elastic is not None for slot in net.slots if len(slot.options) > 1)
+    assert all(isinstance(*slot.blocks, ElasticBlock) for slot in net.slots if len(slot.options) > 1)
 
 
 def test_only_what_ran_gets_a_gradient():
@@ -55,18 +56,55 @@ def test_only_what_ran_gets_a_gradient():
     arch = (smallest, skip, *[0] * 10)
     net(torch.randn(2, *space.input_shape), arch).sum().backward()
     assert all(p.grad is None for p in net.slots[3].parameters())  # stem, first block, layer 0, then layer 1: skipped
-    depthwise = net.slots[2].elastic.layers[1].weight.grad
+    depthwise = net.slots[2].blocks[0].layers[1].weight.grad
     assert depthwise[:48, :, 2:5, 2:5].abs().sum() > 0
     assert depthwise[48:].abs().sum() == 0
     assert depthwise[..., 0].abs().sum() == 0
 
 
+def depthwise(channels):
+    return Conv(channels, channels, 3, groups=channels)
+
+
 def test_only_alike_blocks_share():
-    pair = Block((SMALL,)), Block((LARGE,))
-    assert shares(pair)
-    assert not shares(pair[:1])
-    assert not shares((pair[0], Block((SMALL, LARGE))))
-    assert not shares((Block((Linear(2, 2),)), Block((Linear(2, 3),))))
-    excited = Block((LARGE, SqueezeExcite(12, 4)))
-    assert shares((excited, excited))
-    assert not shares((excited, Block((LARGE, SMALL))))
+    pair = [Block((SMALL,)), Block((LARGE,))]
+    assert alike(pair) == [pair]
+    assert alike([*pair, pair[0]]) == [pair]
+    longer = Block((SMALL, LARGE))
+    assert alike([pair[0], longer, pair[1]]) == [pair, [longer]]
+    for other in (
+        Block((Linear(2, 2),)),
+        Block((LARGE, SqueezeExcite(12, 4))),
+        Block((depthwise(4),)),
+        Block((Conv(4, 6, groups=2),)),
+        Block((Branches((), (SMALL,), halved=True),)),
+    ):
+        assert alike([*pair, other]) == [pair, [other]]
+    linear = [Block((Linear(2, 2),)), Block((Linear(2, 3),))]
+    assert alike(linear) == [[block] for block in linear]  # never slices
+    grouped = [Block((Conv(4, 6, groups=2),)), Block((Conv(4, 8, groups=2),))]
+    assert alike(grouped) == [[block] for block in grouped]  # the second group begins elsewhere
+
+
+def test_branches_share_within_each_branch():
+    narrow, wide = (Branches((), (Conv(4, h), depthwise(h), Conv(h, 4)), halved=True) for h in (3, 6))
+    blocks = [Block((Shuffle(8, 4), branches)) for branches in (narrow, wide)]
+    assert alike(blocks) == [blocks]
+    elastic, x = ElasticBlock(blocks), torch.randn(2, 8, 5, 5)
+    elastic(x, blocks[0]).sum().backward()
+    weight = elastic.layers[1].second[0].weight
+    assert weight.shape == (6, 4, 1, 1)
+    assert weight.grad[:3].abs().sum() > 0
+    assert weight.grad[3:].eq(0).all()
+    alone = BlockModule(blocks[0])
+    elastic.copy_to(alone)
+    torch.testing.assert_close(alone.eval()(x), elastic.eval()(x, blocks[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [("fbnet", {2}), ("mobilenet_v4", {3, 4}), ("shufflenet_spos", {2}), ("shufflenet_spos_channels", {2})],
+)
+def test_options_of_one_kind_share_their_weights(name, groups):
+    net = Supernet(build_space(SpaceConfig(name, 32, 4, width_mult=0.25)))
+    assert {len(slot.blocks) for slot in net.slots if len(slot.options) > 1} == groups
