@@ -47,7 +47,7 @@ def _stage_options(
     max_file_mb: Annotated[float | None, typer.Option(help="Most megabytes of the model file.")] = None,
     max_peak_memory_mb: Annotated[float | None, typer.Option(help="Most megabytes of memory while it runs.")] = None,
     confidence: Annotated[float | None, typer.Option(help="Probability with which candidates keep the budget.")] = None,
-    space: Annotated[str | None, typer.Option(help="Search space; `hwnas spaces` lists them.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space: a name of `hwnas spaces`, or a YAML file.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     width_mult: Annotated[float | None, typer.Option(help="Multiplies all channel numbers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,

@@ -16,7 +16,6 @@ from hwnas.spaces.space import OpSpec, Space, make_divisible, op
 
 SUFFIXES = (".yaml", ".yml")
 NAME = re.compile(r"[A-Za-z]\w*")
-OWN_KEYS = ("kind", "channels", "stride")  # of an operator; all others are arguments of its kind
 MOST = {"channels": 16_384, "stride": 4, "layers": 100, "stages": 50, "choices": 200}
 FLAGS = ("hs", "relu", "se")  # arguments that are 0 or 1
 KERNELS = ("k", "a")  # arguments that are odd; in `uib` 0 leaves a convolution out
@@ -117,7 +116,8 @@ def _mapping(whole: Part, key: str) -> Mapping[str, Any]:
 def _add_fixed(chain: ChainBuilder, part: Part, width_mult: float) -> None:
     """An operator without a choice, with channels and stride of its own."""
     channels = make_divisible(part.whole("channels", 1, MOST["channels"]) * width_mult)
-    spec = _operator(part, chain, channels, part.whole("stride", 1, MOST["stride"], default=1), width_mult)
+    stride = part.whole("stride", 1, MOST["stride"], default=1)
+    spec = _operator(part, chain, channels, stride, width_mult, own_keys=("channels", "stride"))
     chain.fixed(spec.kind, channels, spec.stride, **dict(spec.args))
 
 
@@ -158,14 +158,17 @@ def _refuse_twins(choices: Part, options: Mapping[str, OpSpec]) -> None:
             raise choices.error(f"{other} and {choice} are the same operator, {spec}")
 
 
-def _operator(part: Part, chain: ChainBuilder, channels: int, stride: int, width_mult: float) -> OpSpec:
+def _operator(
+    part: Part, chain: ChainBuilder, channels: int, stride: int, width_mult: float, own_keys: tuple[str, ...] = ()
+) -> OpSpec:
+    """What follows the chain, by a mapping that holds kind, arguments of the kind, and `own_keys` that others read."""
     kind = part.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise part.error(unknown("kind", str(kind), KINDS))
     parameters = list(inspect.signature(KINDS[kind]).parameters.values())[1:]  # the first is the operator itself
     names = {p.name: p.default is not p.empty for p in parameters}
     by_factor = "e" in part.content and "e" not in names and "h" in names
-    part.only((*OWN_KEYS, *names, *(("e",) if "h" in names else ())))
+    part.only(("kind", *own_keys, *names, *(("e",) if "h" in names else ())))
     args = {}
     for name, is_optional in names.items():
         if name == "h" and by_factor:

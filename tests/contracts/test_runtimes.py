@@ -44,6 +44,28 @@ BLOCKS_V3 = [
     op("conv", (32, 3, 3), 64, 1, k=1, hs=1),
     op("classifier", (64, 3, 3), 10, h=48),
 ]
+BLOCKS_FBNET = [
+    op("conv", (3, 17, 17), 16, 2, k=3, relu=1),
+    op("fbnet_ir", (16, 9, 9), 16, e=1, k=3, g=2),
+    op("fbnet_ir", (16, 9, 9), 24, 2, e=1, k=5, g=2),
+    op("fbnet_ir", (24, 5, 5), 24, e=3, k=3, g=1),
+    op("classifier", (24, 5, 5), 10),
+]
+BLOCKS_UIB = [
+    op("uib", (8, 9, 9), 24, 2, e=3, a=5, k=5),
+    op("uib", (24, 5, 5), 24, e=2, a=0, k=3),
+    op("uib", (24, 5, 5), 24, e=4, a=0, k=0),
+    op("uib", (24, 5, 5), 32, 2, e=2, a=3, k=0),
+    op("classifier", (32, 3, 3), 10, h=48, relu=1),
+]
+BLOCKS_SHUFFLE = [
+    op("shuffle", (16, 9, 9), 24, 2, h=12, k=5),
+    op("shuffle", (24, 5, 5), 24, h=10, k=7),
+    op("xception", (24, 5, 5), 24, h=14),
+    op("xception", (24, 5, 5), 40, 2, h=14),
+    op("classifier", (40, 3, 3), 10),
+]
+CHAINS = {"v2": BLOCKS, "v3": BLOCKS_V3, "fbnet": BLOCKS_FBNET, "uib": BLOCKS_UIB, "shuffle": BLOCKS_SHUFFLE}
 
 
 def trained_like(module: torch.nn.Module) -> torch.nn.Module:
@@ -230,7 +252,7 @@ def test_metadata_is_kept_inside_and_the_file_still_runs(network_files, tmp_path
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("spec", BLOCKS + BLOCKS_V3, ids=str)
+@pytest.mark.parametrize("spec", list(itertools.chain(*CHAINS.values())), ids=str)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     module = trained_like(BlockModule(block(spec)))
@@ -244,7 +266,7 @@ def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
 
 
-@pytest.mark.parametrize("specs", [BLOCKS, BLOCKS_V3], ids=["v2", "v3"])
+@pytest.mark.parametrize("specs", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     runtime, blocks, shape = RUNTIMES[name], [block(spec) for spec in specs], specs[0].in_shape
@@ -257,6 +279,17 @@ def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     expected, found = (runtime.load(path, 1).run(x) for path in (converted, built))
     assert found.shape == expected.shape
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
+    if specs in (BLOCKS_FBNET, BLOCKS_SHUFFLE):  # grouped convolutions, transposes and branches are reduced too
+        assert_reduced_alike(name, converted, built, x, tmp_path)
+
+
+def assert_reduced_alike(name, converted, built, x, tmp_path):
+    for dtype in get_args(ReducedDtype):
+        reduced = [path.with_stem(f"{path.stem}_{dtype}") for path in (converted, built)]
+        for exact, path in zip((converted, built), reduced, strict=True):
+            RUNTIMES[name].reduce(exact, dtype, [x], path)
+        assert executed(name, reduced[0], tmp_path) == executed(name, reduced[1], tmp_path)
+        assert relative_error(*(RUNTIMES[name].load(path, 1).run(x) for path in reduced)) < ROUNDING[dtype]
 
 
 def test_constants_of_a_tflite_file_are_aligned_also_after_metadata(tmp_path):
