@@ -22,7 +22,7 @@ from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Runtime
 from hwnas.spaces import OpSpec, Space, SpaceConfig, build_space
-from hwnas.spaces.layers import block, is_free
+from hwnas.spaces.operators import block, is_free
 
 PROFILES = ("host_cpu1_litert_fp32", "host_cpu1_ort_fp32")
 

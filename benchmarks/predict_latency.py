@@ -11,8 +11,8 @@ import numpy as np
 
 from hwnas.latency import RelativeErrors, TablePredictor
 from hwnas.spaces import SpaceConfig, build_space
-from hwnas.spaces.layers import is_free
 from hwnas.spaces.macs import op_macs
+from hwnas.spaces.operators import is_free
 
 
 def main() -> None:

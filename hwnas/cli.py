@@ -56,7 +56,7 @@ def _stage_options(
     max_file_mb: Annotated[float | None, typer.Option(help="Most megabytes of the model file.")] = None,
     max_peak_memory_mb: Annotated[float | None, typer.Option(help="Most megabytes of memory while it runs.")] = None,
     confidence: Annotated[float | None, typer.Option(help="Probability with which candidates keep the budget.")] = None,
-    space: Annotated[str | None, typer.Option(help="Search space; `hwnas spaces` lists them.")] = None,
+    space: Annotated[str | None, typer.Option(help="Search space: a name of `hwnas spaces`, or a YAML file.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     width_mult: Annotated[float | None, typer.Option(help="Multiplies all channel numbers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
@@ -196,7 +196,7 @@ def bundle(
 def spaces() -> None:
     """List the search spaces: how many networks, rows to profile, the smallest and the largest network."""
     from hwnas.spaces import DEFAULT_RESOLUTION, IMAGENET_RESOLUTION, SPACES, SpaceConfig, build_space, extremes, macs
-    from hwnas.spaces.layers import is_free
+    from hwnas.spaces.operators import is_free
 
     heads = ("pixels", "decisions", "networks", "rows to profile", "smallest, M MACs", "largest, M MACs")
     table = Table(Column("space", no_wrap=True), *heads, box=None, pad_edge=False)  # names whole on 80 columns

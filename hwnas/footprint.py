@@ -15,8 +15,9 @@ from scipy.optimize import nnls
 
 from hwnas.latency.additive import AdditiveCost, LargestCost, SlotCost
 from hwnas.latency.intervals import RelativeErrors
-from hwnas.spaces.layers import Conv, block
+from hwnas.spaces.layers import Conv, flat
 from hwnas.spaces.macs import op_stored, peak_activations
+from hwnas.spaces.operators import block
 from hwnas.spaces.space import Arch, OpSpec, Space
 
 Floats = NDArray[np.float64]
@@ -24,7 +25,7 @@ CONSTANT = "constant"
 DEPTHWISE = re.compile(r"million_depthwise_k(\d+)")
 TERMS: dict[str, Callable[[Space], SlotCost]] = {
     "million_stored": lambda space: AdditiveCost(space, lambda spec: op_stored(spec) / 1e6),
-    "layers": lambda space: AdditiveCost(space, lambda spec: float(len(block(spec).layers))),
+    "layers": lambda space: AdditiveCost(space, lambda spec: float(len(list(flat(block(spec).layers))))),
     "million_peak_activations": lambda space: LargestCost(space, peak_activations(space, 1e-6)),
 }
 METRICS = {"file_mb": "file size", "peak_memory_mb": "peak memory"}  # and in words; a megabyte has 1e6 bytes
@@ -76,7 +77,7 @@ class FootprintPredictor:
 
 
 def _depthwise(spec: OpSpec) -> list[Conv]:
-    return [layer for layer in block(spec).layers if isinstance(layer, Conv) and layer.groups > 1]
+    return [layer for layer in flat(block(spec).layers) if isinstance(layer, Conv) and layer.depthwise]
 
 
 def _names(space: Space) -> list[str]:

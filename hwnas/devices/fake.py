@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class FakeDevice:
             blocks = blocks_of(model)
         except ValueError as error:
             return Memory(error=str(error))
-        channels = [layer.get("out_channels", 0) for block in blocks for layer in block["layers"]]
+        channels = [layer.get("out_channels", 0) for block in blocks for layer in _flat(block["layers"])]
         return Memory(BASE_MB + MB_PER_CHANNEL * sum(channels))
 
     def measure(self, model: Path, config: RunConfig) -> Measurement:
@@ -62,10 +62,20 @@ class FakeDevice:
 
 def _block_ms(block: dict[str, Any], size: int) -> tuple[float, int]:
     """(milliseconds, side of the output) of one block on a square input of `size` pixels."""
+    total_ms, size = _layers_ms(block["layers"], size)
+    digest = hashlib.sha256(json.dumps([block, size], sort_keys=True).encode()).digest()
+    return total_ms * (1 + 0.1 * (digest[0] / 255 - 0.5)), size  # blocks differ by up to 5 % in ways MACs do not tell
+
+
+def _layers_ms(layers: Iterable[dict[str, Any]], size: int) -> tuple[float, int]:
+    """(milliseconds, side of the output) of layers one after another; branches begin with one size, and end so."""
     total_ms = 0.0
-    for layer in block["layers"]:
+    for layer in layers:
         macs = 0
-        if layer["type"] == "Conv":
+        if layer["type"] == "Branches":
+            first, second = (_layers_ms(branch, size) for branch in layer["branches"])
+            total_ms, size = total_ms + first[0] + second[0], second[1]
+        elif layer["type"] == "Conv":
             size = -(-size // layer["stride"])
             macs = size**2 * layer["kernel"] ** 2 * layer["in_channels"] * layer["out_channels"] // layer["groups"]
         elif layer["type"] in ("Pool", "FactorizedReduce"):
@@ -76,5 +86,11 @@ def _block_ms(block: dict[str, Any], size: int) -> tuple[float, int]:
             macs = 2 * layer["channels"] * layer["squeezed"]
         factor = DEPTHWISE_FACTOR if layer.get("groups", 1) > 1 else 1.0
         total_ms += OVERHEAD_MS + factor * MS_PER_MILLION_MACS * macs / 1e6
-    digest = hashlib.sha256(json.dumps([block, size], sort_keys=True).encode()).digest()
-    return total_ms * (1 + 0.1 * (digest[0] / 255 - 0.5)), size  # blocks differ by up to 5 % in ways MACs do not tell
+    return total_ms, size
+
+
+def _flat(layers: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for layer in layers:
+        yield layer
+        for branch in layer.get("branches", ()):
+            yield from _flat(branch)

@@ -9,7 +9,7 @@ from torch import nn
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import Shape
+from hwnas.spaces.layers import Shape
 
 MOST_CHARACTERS = 200  # of what a converter said
 DATA_DEPENDENT = re.compile(r"dynamic control flow|data-dependent|DataDependent|UserErrorType\.DYNAMIC", re.IGNORECASE)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from hwnas.spaces.layers import is_free
 from hwnas.spaces.macs import op_activations, op_macs, op_params
+from hwnas.spaces.operators import is_free
 from hwnas.spaces.space import OpSpec
 
 TABLE, CONSTANT = "table", "constant"

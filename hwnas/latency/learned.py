@@ -19,7 +19,7 @@ from hwnas.latency.additive import AdditiveCost
 from hwnas.latency.calibration import CONSTANT, LEAST, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrate
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.latency.predictors import TablePredictor
-from hwnas.spaces.layers import is_free
+from hwnas.spaces.operators import is_free
 from hwnas.spaces.space import Arch, OpSpec, Space
 
 if TYPE_CHECKING:

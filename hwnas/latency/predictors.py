@@ -11,7 +11,7 @@ from hwnas.latency.additive import AdditiveCost
 from hwnas.latency.calibration import CONSTANT, OP_TERMS, TABLE
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.spaces import extremes
-from hwnas.spaces.layers import is_free
+from hwnas.spaces.operators import is_free
 from hwnas.spaces.space import Arch, OpSpec, Space
 
 if TYPE_CHECKING:

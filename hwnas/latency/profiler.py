@@ -15,8 +15,9 @@ from hwnas.latency.sweep import Progress, Sweep
 from hwnas.latency.table import Identity, LatencyTable
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Weights
-from hwnas.spaces.layers import Block, block, is_free, weight_shapes
+from hwnas.spaces.layers import Block, flat, weight_shapes
 from hwnas.spaces.macs import macs
+from hwnas.spaces.operators import block, is_free
 from hwnas.spaces.space import Operators, OpSpec, Space, chain_operators
 
 OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
@@ -74,7 +75,7 @@ def rows_without_prediction(space: Space, table: LatencyTable) -> dict[str, OpSp
 def random_weights(blocks: Sequence[Block], seed: int = 0) -> Weights:
     """Weights that keep activations near 1: denormal numbers would be timed otherwise."""
     rng, weights = np.random.default_rng(seed), []
-    for shape in (shape for b in blocks for layer in b.layers for shape in weight_shapes(layer)):
+    for shape in (shape for b in blocks for layer in flat(b.layers) for shape in weight_shapes(layer)):
         scale = np.sqrt(2 / np.prod(shape[1:]))
         weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
         weights.append((weight, np.full(shape[0], 0.1, np.float32)))

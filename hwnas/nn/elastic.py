@@ -9,14 +9,25 @@ With kernel transforms, which Once-for-All's progressive shrinking trains, the c
 matrix before it is the smaller kernel.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hwnas.nn.depthwise import conv2d
-from hwnas.nn.ops import ACTIVATIONS, BlockModule, ConvBatchNorm, Excitation, excited
-from hwnas.spaces.layers import Block, Conv, Layer, SqueezeExcite
+from hwnas.nn.ops import (
+    ACTIVATIONS,
+    BesideEachOther,
+    BlockModule,
+    ConvBatchNorm,
+    Excitation,
+    excited,
+    halves,
+    shuffled,
+)
+from hwnas.spaces.layers import Block, Branches, Conv, Layer, Shuffle, SqueezeExcite
 
 
 class ElasticConv(nn.Module):
@@ -36,7 +47,7 @@ class ElasticConv(nn.Module):
         self.smaller = sorted({layer.kernel for layer in layers} - {kernel}, reverse=True) if kernel_transforms else []
         self.transforms = nn.ParameterList(torch.eye(size**2) for size in self.smaller)
         self.dense = all(layer.groups == 1 for layer in layers)
-        self.depthwise = all(layer.groups == layer.in_channels == layer.out_channels for layer in layers)
+        self.depthwise = all(layer.depthwise for layer in layers)
 
     def sliced(self, layer: Conv) -> Tensor:
         """The weight of one option: first channels, centre of the kernel."""
@@ -135,31 +146,115 @@ class ElasticExcitation(nn.Module):
         excite_bias.copy_(excite_bias[order])
 
 
-def _elastic(layers: Sequence[Layer], kernel_transforms: bool) -> ElasticConv | ElasticExcitation:
-    """One module for the layers at one place of the options, which are of one kind."""
-    convs = [layer for layer in layers if isinstance(layer, Conv)]
-    excitations = [layer for layer in layers if isinstance(layer, SqueezeExcite)]
-    return ElasticConv(convs, kernel_transforms) if convs else ElasticExcitation(excitations)
+class ElasticShuffle(nn.Module):
+    """Any of several `Shuffle`; there are no weights."""
+
+    def forward(self, x: Tensor, layer: Shuffle) -> Tensor:  # (N, C, H, W) -> the same
+        return shuffled(x, layer.groups)
+
+    def copy_to(self, target: nn.Module, layer: Shuffle) -> None:
+        """Nothing to give."""
+
+
+class ElasticBranches(nn.Module):
+    """Any of several `Branches`, each branch with the weights of the largest."""
+
+    def __init__(self, layers: Sequence[Branches], kernel_transforms: bool = False) -> None:
+        super().__init__()
+        self.first = _elastic_places([layer.first for layer in layers], kernel_transforms)
+        self.second = _elastic_places([layer.second for layer in layers], kernel_transforms)
+
+    def forward(self, x: Tensor, layer: Branches) -> Tensor:  # (N, C, H, W) -> (N, C_out, H / stride, W / stride)
+        first, second = halves(x) if layer.halved else (x, x)
+        return torch.cat((_through(self.first, first, layer.first), _through(self.second, second, layer.second)), 1)
+
+    def copy_to(self, target: BesideEachOther, layer: Branches) -> None:
+        """Gives a module standing alone its slices."""
+        _copy_all(self.first, layer.first, target.first)
+        _copy_all(self.second, layer.second, target.second)
+
+    def sort_hidden(self, trained: Sequence[Branches]) -> None:
+        """As `ElasticBlock.sort_hidden`, in each branch."""
+        _sort_hidden(self.first, [layer.first for layer in trained])
+        _sort_hidden(self.second, [layer.second for layer in trained])
+
+
+ELASTIC: dict[type[Layer], Callable[[Any, bool], nn.Module]] = {  # of layers of the kind, and kernel_transforms
+    Conv: ElasticConv,
+    SqueezeExcite: lambda layers, _: ElasticExcitation(layers),
+    Shuffle: lambda *_: ElasticShuffle(),
+    Branches: ElasticBranches,
+}
+
+
+def _elastic_places(options: Iterable[Sequence[Layer]], kernel_transforms: bool) -> nn.ModuleList:
+    """One module for each place, for the layers that the options have there, which are of one kind."""
+    places = zip(*options, strict=True)
+    return nn.ModuleList(ELASTIC[type(layers[0])](layers, kernel_transforms) for layers in places)
+
+
+def _through(modules: Iterable[nn.Module], x: Tensor, layers: Iterable[Layer]) -> Tensor:
+    for module, layer in zip(modules, layers, strict=True):
+        x = module(x, layer)
+    return x
+
+
+def _copy_all(modules: Iterable[nn.Module], layers: Iterable[Layer], targets: Iterable[nn.Module]) -> None:
+    for module, layer, own in zip(modules, layers, targets, strict=True):
+        module.copy_to(own, layer)  # type: ignore[operator]
+
+
+def _sort_hidden(modules: nn.ModuleList, trained: Sequence[Sequence[Layer]]) -> None:
+    """As `ElasticBlock.sort_hidden`, in layers one after another; `trained` are those of each option."""
+    for first, last in _hidden(modules):
+        reader = modules[last]
+        assert isinstance(reader, ElasticConv)
+        widths = {layer.out_channels for layers in trained if isinstance(layer := layers[first], Conv)}
+        order = _order(reader.weight.detach().abs().sum((0, 2, 3)), widths)
+        for module in modules[first:last]:
+            module.reorder(order)  # type: ignore[operator]
+        reader.reorder_read(order)
+    for place, module in enumerate(modules):
+        if isinstance(module, ElasticBranches):
+            module.sort_hidden([layer for layers in trained if isinstance(layer := layers[place], Branches)])
+
+
+def _hidden(modules: Iterable[nn.Module]) -> Iterator[tuple[int, int]]:
+    """Places of two dense convolutions, the second reading what the first wrote, each channel by itself between."""
+    first: int | None = None
+    for place, module in enumerate(modules):
+        if isinstance(module, ElasticConv) and module.dense:
+            if first is not None:
+                yield first, place
+            first = place
+        elif not isinstance(module, ElasticExcitation) and not (isinstance(module, ElasticConv) and module.depthwise):
+            first = None
+
+
+def _order(importance: Tensor, widths: Iterable[int]) -> Tensor:
+    """Most important first, within the channels up to each width and from it to the next. (channels,) -> (channels,)"""
+    bounds = sorted({0, *widths, len(importance)})
+    parts = [
+        start + importance[start:stop].argsort(descending=True, stable=True)
+        for start, stop in itertools.pairwise(bounds)
+    ]
+    return torch.cat(parts)
 
 
 class ElasticBlock(nn.Module):
-    """All blocks of a slot that have the same kinds of layers; which one runs is told per call."""
+    """All blocks of a slot that are alike; which one runs is told per call."""
 
     def __init__(self, blocks: Sequence[Block], kernel_transforms: bool = False) -> None:
         super().__init__()
-        places = zip(*(block.layers for block in blocks), strict=True)
-        self.layers = nn.ModuleList(_elastic(layers, kernel_transforms) for layers in places)
+        self.layers = _elastic_places([block.layers for block in blocks], kernel_transforms)
 
     def forward(self, x: Tensor, block: Block) -> Tensor:
-        y = x
-        for module, layer in zip(self.layers, block.layers, strict=True):
-            y = module(y, layer)
+        y = _through(self.layers, x, block.layers)
         return x + y if block.residual else y
 
     def copy_to(self, target: BlockModule) -> None:
         """Gives a block standing alone its slices."""
-        for module, layer, own in zip(self.layers, target.block.layers, target.layers, strict=True):
-            module.copy_to(own, layer)  # type: ignore[operator]
+        _copy_all(self.layers, target.block.layers, target.layers)
 
     def sort_hidden(self, trained: Sequence[Block]) -> None:
         """Brings the hidden channels that matter most to the front: the largest block computes what it did.
@@ -168,43 +263,37 @@ class ElasticBlock(nn.Module):
         3.2, "elastic width"). `trained` are the blocks that were trained so far: channels stay within the widths of
         these, so they compute what they did as well.
         """
-        for first, last in self._hidden():
-            reader = self.layers[last]
-            assert isinstance(reader, ElasticConv)
-            widths = {layer.out_channels for block in trained if isinstance(layer := block.layers[first], Conv)}
-            order = _order(reader.weight.detach().abs().sum((0, 2, 3)), sorted(widths))
-            for module in self.layers[first:last]:
-                module.reorder(order)  # type: ignore[operator]
-            reader.reorder_read(order)
-
-    def _hidden(self) -> Iterator[tuple[int, int]]:
-        """Places of two dense convolutions, the second reading what the first wrote, each channel by itself between."""
-        first: int | None = None
-        for place, module in enumerate(self.layers):
-            if isinstance(module, ElasticConv) and module.dense:
-                if first is not None:
-                    yield first, place
-                first = place
-            elif not isinstance(module, ElasticExcitation) and not (
-                isinstance(module, ElasticConv) and module.depthwise
-            ):
-                first = None
+        _sort_hidden(self.layers, [block.layers for block in trained])
 
 
-def _order(importance: Tensor, widths: Sequence[int]) -> Tensor:
-    """Most important first, within the channels up to each width and from it to the next. (channels,) -> (channels,)"""
-    starts = [0, *widths[:-1]]
-    stops = [*starts[1:], len(importance)]
-    parts = [
-        start + importance[start:stop].argsort(descending=True, stable=True)
-        for start, stop in zip(starts, stops, strict=True)
-    ]
-    return torch.cat(parts)
+def alike(blocks: Sequence[Block]) -> list[list[Block]]:
+    """The blocks in groups that can be slices of one: the same elastic kinds of layers in the same places."""
+    groups: dict[Hashable, list[Block]] = {}
+    for block in dict.fromkeys(blocks):
+        groups.setdefault(_likeness(block.layers) or block, []).append(block)
+    return list(groups.values())
 
 
-def shares(blocks: Sequence[Block]) -> bool:
-    """Whether the blocks can be slices of one: several, of the same elastic kinds of layers in the same places."""
-    kinds = {tuple(map(type, block.layers)) for block in blocks}
-    convs = [layer for block in blocks for layer in block.layers if isinstance(layer, Conv)]
-    plain = all(layer.norm and layer.dilation == 1 for layer in convs)
-    return len(blocks) > 1 and len(kinds) == 1 and set(*kinds) <= {Conv, SqueezeExcite} and plain
+def _likeness(layers: Sequence[Layer]) -> tuple[Hashable, ...] | None:
+    """Equal for layers that can be slices of the same; None where they cannot be sliced."""
+    kinds: list[Hashable] = []
+    for layer in layers:
+        match layer:
+            case Conv() if layer.dilation > 1 or not layer.norm:
+                return None
+            case Conv() if layer.groups > 1 and not layer.depthwise:  # a group's channels stand elsewhere at each width
+                kinds.append((Conv, layer.groups, layer.in_channels, layer.out_channels))
+            case Conv():
+                kinds.append((Conv, layer.depthwise))
+            case SqueezeExcite():
+                kinds.append((SqueezeExcite,))
+            case Shuffle():
+                kinds.append((Shuffle,))
+            case Branches():
+                first, second = _likeness(layer.first), _likeness(layer.second)
+                if first is None or second is None:
+                    return None
+                kinds.append((Branches, first, second))
+            case _:
+                return None
+    return tuple(kinds)

@@ -8,9 +8,10 @@ from functools import partial, reduce
 import torch
 from torch import Tensor, nn
 
-from hwnas.nn.elastic import ElasticBlock, shares
+from hwnas.nn.elastic import ElasticBlock, alike
 from hwnas.nn.ops import BlockModule
-from hwnas.spaces.layers import block
+from hwnas.spaces.layers import Block
+from hwnas.spaces.operators import block
 from hwnas.spaces.space import ZERO, Arch, Slot, Space, Wire
 
 
@@ -86,38 +87,48 @@ class SharedSlot(nn.Module):
         self.reads = [space.wire(number, option).reads for option in range(len(slot.options))]
         self.options = [block(spec) for spec in slot.options]
         self.zero = [spec.kind == ZERO for spec in slot.options]
-        places = [(r, b) for r, b in zip(self.reads, self.options, strict=True) if b.layers]
-        real = [b for _, b in places]
-        shared = shares(real) and len(set(self.reads)) == 1
-        self.elastic = ElasticBlock(real, kernel_transforms) if shared else None
-        self.places = [] if self.elastic is not None else list(dict.fromkeys(places))
-        self.separate = nn.ModuleList(BlockModule(b) for _, b in self.places)
+        places = dict.fromkeys((r, b) for r, b in zip(self.reads, self.options, strict=True) if b.layers)
+        groups = [
+            (reads, group)
+            for reads in dict.fromkeys(r for r, _ in places)
+            for group in alike([b for r, b in places if r == reads])
+        ]
+        self.blocks = nn.ModuleList(
+            ElasticBlock(group, kernel_transforms) if len(group) > 1 else BlockModule(*group) for _, group in groups
+        )
+        self.place = {(reads, b): number for number, (reads, group) in enumerate(groups) for b in group}
 
-    def _own(self, option: int) -> BlockModule:
-        """One for each block and each place that it reads from."""
-        module = self.separate[self.places.index((self.reads[option], self.options[option]))]
-        assert isinstance(module, BlockModule)
-        return module
+    def _module(self, option: int) -> nn.Module:
+        """Of an option with layers: one for all that are alike and read the same nodes."""
+        return self.blocks[self.place[self.reads[option], self.options[option]]]
 
     def forward(self, x: Tensor, option: int) -> Tensor:
         chosen = self.options[option]
         if not chosen.layers:
             return x
-        y: Tensor = self.elastic(x, chosen) if self.elastic is not None else self._own(option)(x)
+        module = self._module(option)
+        y: Tensor = module(x, chosen) if isinstance(module, ElasticBlock) else module(x)
         return y
 
     def sort_hidden(self, trained: Iterable[int]) -> None:
         """As `ElasticBlock.sort_hidden`; `trained` are numbers of options."""
-        blocks = [self.options[option] for option in trained if self.options[option].layers]
-        if self.elastic is not None and blocks:
-            self.elastic.sort_hidden(blocks)
+        blocks: dict[ElasticBlock, list[Block]] = {}
+        for option in trained:
+            module = self._module(option) if self.options[option].layers else None
+            if isinstance(module, ElasticBlock):
+                blocks.setdefault(module, []).append(self.options[option])
+        for module, of_module in blocks.items():
+            module.sort_hidden(of_module)
 
     def copy_to(self, target: BlockModule, option: int) -> None:
         """Gives a block standing alone the weights it has here."""
-        if self.elastic is not None and target.block.layers:
-            self.elastic.copy_to(target)
-        elif target.block.layers:
-            target.load_state_dict(self._own(option).state_dict())
+        if not target.block.layers:
+            return
+        module = self._module(option)
+        if isinstance(module, ElasticBlock):
+            module.copy_to(target)
+        else:
+            target.load_state_dict(module.state_dict())
 
 
 class Supernet(nn.Module):

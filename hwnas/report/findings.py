@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.search.evidence import wilson_interval
-from hwnas.spaces import Decision, Space, SpaceConfig, build_space
+from hwnas.spaces import Decision, Space, build_space, config_of
 from hwnas.storage import Journal, Record, read_json
 
 LABELS = {"winner": "searched", "random": "best of random search", "mobilenet_v2": "MobileNetV2, width-scaled"}
@@ -14,6 +14,7 @@ LABELS = {"winner": "searched", "random": "best of random search", "mobilenet_v2
 class Findings:
     """The files of a run; an absent one is an empty value."""
 
+    folder: Path
     config: Record
     plan: Record
     predictor: Record
@@ -41,7 +42,7 @@ class Findings:
         known = self.config or self.selection.get("winner")
         if not known:
             return None
-        return build_space(SpaceConfig(known["space"], known["resolution"], 2, known["width_mult"]))
+        return build_space(config_of({**known, "num_classes": 2}, self.folder))
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
@@ -71,6 +72,7 @@ def read_findings(run: Path) -> Findings:
         exported = {} if exported.get("checkpoint") == checkpoint else exported
         measured = {}
     return Findings(
+        folder=run,
         config=_record(run, "config.json"),
         plan=_record(run, "plan.json"),
         predictor=_record(run, "predictor.json"),

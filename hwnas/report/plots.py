@@ -11,7 +11,7 @@ from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import base_of, from_record
 from hwnas.objective import accuracy_and_latency, pareto_front
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
-from hwnas.spaces import Arch, Decision, SpaceConfig, build_space
+from hwnas.spaces import Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
 
@@ -165,8 +165,7 @@ def layers(found: Findings) -> str:
     winner = found.selection.get("winner")
     if not found.predictor or not winner:
         return ""
-    config = SpaceConfig(winner["space"], winner["resolution"], winner["num_classes"], winner["width_mult"])
-    space, arch = build_space(config), tuple(winner["arch"])
+    space, arch = build_space(config_of(winner, found.folder)), tuple(winner["arch"])
     predictor = from_record(space, found.predictor)
     base = base_of(predictor)
     correction = predictor.arch_ms(arch) / base.arch_ms(arch)

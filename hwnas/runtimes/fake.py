@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import UserError
-from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Shape, Weights
-from hwnas.spaces.layers import Block
+from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Weights
+from hwnas.spaces.layers import Block, Branches, Layer, Shape
 from hwnas.spaces.space import Wire, chain_wires
 from hwnas.storage import read_json, write_json
 
@@ -70,7 +70,9 @@ class FakeRuntime:
         return dict(read_json(path)["metadata"])
 
 
-def _layer(layer: Any) -> dict[str, object]:
+def _layer(layer: Layer) -> dict[str, object]:
+    if isinstance(layer, Branches):
+        return {"type": "Branches", "branches": [[_layer(x) for x in b] for b in (layer.first, layer.second)]}
     return {"type": type(layer).__name__, **asdict(layer)}
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Shape, Weights
-from hwnas.spaces.layers import Block
+from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Weights
+from hwnas.spaces.layers import Block, Shape
 from hwnas.spaces.space import Wire
 from hwnas.storage import write_atomically, write_bytes
 
@@ -140,7 +140,7 @@ class LiteRT:
         reduce_tflite(path, precision, images, out)
 
     def operators(self, path: Path) -> list[str]:
-        from hwnas.runtimes.litert_metadata import operator_names
+        from hwnas.runtimes.litert_graph import operator_names
 
         return operator_names(path.read_bytes())
 
@@ -148,12 +148,12 @@ class LiteRT:
         return LoadedLiteRT(path, threads)
 
     def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
-        from hwnas.runtimes.litert_metadata import add_metadata
+        from hwnas.runtimes.litert_graph import add_metadata
 
         content = add_metadata(path.read_bytes(), METADATA_NAME, json.dumps(metadata))
         write_bytes(path, content)
 
     def read_metadata(self, path: Path) -> dict[str, str]:
-        from hwnas.runtimes.litert_metadata import metadata_text
+        from hwnas.runtimes.litert_graph import metadata_text
 
         return dict(json.loads(metadata_text(path.read_bytes(), METADATA_NAME) or "{}"))

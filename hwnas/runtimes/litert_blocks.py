@@ -4,173 +4,32 @@ A conversion takes a second a block; this takes milliseconds. That what is measu
 tests: the same operator list, the same output.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
-from hwnas.runtimes.runtime import Shape, Weights
+from hwnas.runtimes.litert_graph import FUSED, Graph
+from hwnas.runtimes.runtime import FoldedWeight, Weights
 from hwnas.spaces.layers import (
-    Activation,
     BatchNorm,
     Block,
+    Branches,
     Conv,
     FactorizedReduce,
     GlobalPool,
+    Layer,
     Linear,
     Pool,
     Relu,
+    Shape,
+    Shuffle,
     SqueezeExcite,
     as_convolution,
 )
 from hwnas.spaces.space import Wire, chain_wires
-
-FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is an operator of its own
-    "none": tfl.ActivationFunctionType.NONE,
-    "relu": tfl.ActivationFunctionType.RELU,
-    "relu6": tfl.ActivationFunctionType.RELU6,
-    "hswish": tfl.ActivationFunctionType.NONE,
-}
-FUSING = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
-FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
-SIGNATURE, INPUT_NAME, OUTPUT_NAME = "serving_default", "args_0", "output_0"
-SCHEMA_VERSION = 3
-ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
-TYPES = {np.dtype(np.float32): tfl.TensorType.FLOAT32, np.dtype(np.int32): tfl.TensorType.INT32}
-
-
-class AlignedBuffer(tfl.BufferT):  # type: ignore[misc]  # the schema is untyped
-    """A buffer whose data begins at a multiple of 16 bytes."""
-
-    def Pack(self, builder: Any) -> int:
-        if self.data is not None:
-            builder.Prep(ALIGNMENT_BYTES, len(self.data))
-        return int(super().Pack(builder))
-
-
-class Graph:
-    """A TFLite model under construction: one subgraph, tensors channel-last."""
-
-    def __init__(self, input_shape: tuple[int, ...]) -> None:
-        self.model, self.graph = tfl.ModelT(), tfl.SubGraphT()
-        self.model.version, self.model.description = SCHEMA_VERSION, b"hwnas"
-        self.model.buffers = [tfl.BufferT()]  # the first one is empty by definition
-        self.model.operatorCodes, self.model.subgraphs = [], [self.graph]
-        self.graph.name, self.graph.tensors, self.graph.operators = b"main", [], []
-        self.codes: dict[tuple[int, int], int] = {}
-        self.known: dict[tuple[str, tuple[int, ...], str], int] = {}  # outputs of operators
-        self.constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
-        self.graph.inputs = [self.tensor(input_shape)]
-
-    def tensor(self, shape: tuple[int, ...]) -> int:
-        """The index of a new activation."""
-        return self._add(shape, tfl.TensorType.FLOAT32, buffer=0)
-
-    def constant(self, value: NDArray[Any]) -> int:
-        """The index of a constant."""
-        same = (str(value.dtype), value.shape, np.ascontiguousarray(value).tobytes())
-        if same not in self.constants:
-            self.model.buffers.append(buffer_of(same[2]))
-            self.constants[same] = self._add(value.shape, TYPES[value.dtype], len(self.model.buffers) - 1)
-        return self.constants[same]
-
-    def _add(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:
-        tensor = tfl.TensorT()
-        tensor.shape, tensor.type, tensor.buffer = list(shape), kind, buffer
-        tensor.name = f"t{len(self.graph.tensors)}".encode()
-        tensor.hasRank = True
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
-
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        return tuple(self.graph.tensors[tensor].shape)
-
-    def operator(self, name: str, inputs: list[int], out_shape: tuple[int, ...], options: Any = None) -> int:
-        """Adds an operator; returns the index of its output. One that is there already runs once, as converted."""
-        same = (name, tuple(inputs), repr(sorted(vars(options).items())) if options is not None else "")
-        if same in self.known:
-            return self.known[same]
-        code = getattr(tfl.BuiltinOperator, name)
-        version = FULLY_CONNECTED_VERSION if name == "FULLY_CONNECTED" else 1
-        node = tfl.OperatorT()
-        node.opcodeIndex = self.codes.setdefault((code, version), len(self.codes))
-        node.inputs, node.outputs = inputs, [self.tensor(out_shape)]
-        if options is not None:
-            node.builtinOptions = options
-            node.builtinOptionsType = getattr(tfl.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        self.graph.operators.append(node)
-        self.known[same] = int(node.outputs[0])
-        return self.known[same]
-
-    def fuse_relu(self) -> None:
-        """Makes a ReLU that alone reads an operator's output part of that operator, as the converter does."""
-        names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
-        kinds = [names[code] for code, _ in self.codes]
-        maker = {node.outputs[0]: node for node in self.graph.operators}
-        reads = Counter(tensor for node in self.graph.operators for tensor in node.inputs)
-        left = []
-        for node in self.graph.operators:
-            before = maker.get(node.inputs[0]) if kinds[node.opcodeIndex] == "RELU" else None
-            if before is not None and kinds[before.opcodeIndex] in FUSING and reads[node.inputs[0]] == 1:
-                before.builtinOptions.fusedActivationFunction = FUSED["relu"]
-                before.outputs = node.outputs
-                maker[node.outputs[0]] = before
-            else:
-                left.append(node)
-        self.graph.operators = left
-
-    def serialise(self, output: int) -> bytes:
-        """The file's content."""
-        self.graph.outputs = [output]
-        self._drop_unused_tensors()
-        self.model.signatureDefs = [_signature(self.graph.inputs[0], self.graph.outputs[0])]
-        for code, version in self.codes:
-            entry = tfl.OperatorCodeT()
-            entry.builtinCode, entry.version = code, version
-            entry.deprecatedBuiltinCode = min(code, 127)
-            self.model.operatorCodes.append(entry)
-        return packed(self.model, expected_bytes=1 << 20)
-
-    def _drop_unused_tensors(self) -> None:
-        """Numbers the others anew: quantisers read every tensor, and one that nothing writes has no memory."""
-        lists = [self.graph.inputs, self.graph.outputs]
-        lists += [tensors for node in self.graph.operators for tensors in (node.inputs, node.outputs)]
-        used = sorted({tensor for tensors in lists for tensor in tensors})
-        number = {tensor: i for i, tensor in enumerate(used)}
-        self.graph.tensors = [self.graph.tensors[tensor] for tensor in used]
-        for tensors in {id(tensors): tensors for tensors in lists}.values():  # a fused operator has another one's list
-            tensors[:] = [number[tensor] for tensor in tensors]
-
-
-def _signature(input_tensor: int, output_tensor: int) -> Any:
-    """The names by which quantisers and apps address the two, as litert-torch gives them."""
-    signature = tfl.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
-    signature.inputs = [_named_tensor(INPUT_NAME, input_tensor)]
-    signature.outputs = [_named_tensor(OUTPUT_NAME, output_tensor)]
-    return signature
-
-
-def _named_tensor(name: str, index: int) -> Any:
-    entry = tfl.TensorMapT()
-    entry.name, entry.tensorIndex = name.encode(), index
-    return entry
-
-
-def buffer_of(content: bytes) -> AlignedBuffer:
-    buffer = AlignedBuffer()
-    buffer.data = np.frombuffer(content, np.uint8)
-    return buffer
-
-
-def packed(model: Any, expected_bytes: int) -> bytes:
-    builder = flatbuffers.Builder(expected_bytes)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
 
 
 def build_tflite(
@@ -181,33 +40,75 @@ def build_tflite(
     graph, left = Graph((1, height, width, channels)), iter(weights)
     nodes: dict[int, int] = {0: graph.graph.inputs[0]}
     for block, wire in zip(blocks, wires or chain_wires(len(blocks)), strict=True):
-        y = _block(graph, _joined(graph, [nodes[node] for node in wire.reads]), block, left)
+        x = _joined(graph, [nodes[node] for node in wire.reads])
+        y = _through(graph, x, block.layers, left)
+        y = _add(graph, x, y) if block.residual else y
         nodes[wire.writes] = _add(graph, nodes[wire.writes], y) if wire.writes in nodes else y
     graph.fuse_relu()
     return graph.serialise(nodes[wire.writes])
 
 
-def _block(graph: Graph, x: int, block: Block, left: Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> int:
-    y = x
-    for layer in block.layers:
+def _through(graph: Graph, x: int, layers: Sequence[Layer], left: Iterator[FoldedWeight]) -> int:
+    """Layers one after another, with the weights that come next."""
+    for layer in layers:
         match layer:
             case Conv():
-                y = _conv(graph, y, layer, *next(left))
+                x = _conv(graph, x, layer, *next(left))
             case GlobalPool():
-                y = _global_pool(graph, y)
+                x = _global_pool(graph, x)
             case Linear():
-                y = _linear(graph, y, layer, *next(left))
+                x = _linear(graph, x, layer, *next(left))
             case SqueezeExcite():
-                y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
+                x = _squeeze_excite(graph, x, layer, *next(left), *next(left))
             case Relu():
-                y = graph.operator("RELU", [y], graph.shape(y))
+                x = graph.operator("RELU", [x], graph.shape(x))
             case BatchNorm():
-                y = _conv(graph, y, as_convolution(layer), *next(left))
+                x = _conv(graph, x, as_convolution(layer), *next(left))
             case Pool():
-                y = _pool(graph, y, layer)
+                x = _pool(graph, x, layer)
             case FactorizedReduce():
-                y = _factorized_reduce(graph, y, layer, *next(left), *next(left))
-    return _add(graph, x, y) if block.residual else y
+                x = _factorized_reduce(graph, x, layer, *next(left), *next(left))
+            case Shuffle():
+                x = _shuffle(graph, x, layer)
+            case Branches():
+                x = _branches(graph, x, layer, left)
+    return x
+
+
+def _shuffle(graph: Graph, x: int, layer: Shuffle) -> int:
+    """The converter keeps torch's order of dimensions inside, as its reshape tells it."""
+    _, height, width, channels = graph.shape(x)
+    x = _transpose(graph, x, (0, 3, 1, 2))
+    x = _reshape(graph, x, (1, layer.groups, channels // layer.groups, height * width))
+    x = _transpose(graph, x, (0, 2, 1, 3))
+    x = _reshape(graph, x, (1, channels, height, width))
+    return _transpose(graph, x, (0, 2, 3, 1))
+
+
+def _transpose(graph: Graph, x: int, order: tuple[int, ...]) -> int:
+    shape = graph.shape(x)
+    axes = graph.constant(np.array(order, np.int32))
+    return graph.operator("TRANSPOSE", [x, axes], tuple(shape[axis] for axis in order), tfl.TransposeOptionsT())
+
+
+def _reshape(graph: Graph, x: int, shape: tuple[int, ...]) -> int:
+    options = tfl.ReshapeOptionsT()
+    options.newShape = list(shape)
+    return graph.operator("RESHAPE", [x, graph.constant(np.array(shape, np.int32))], shape, options)
+
+
+def _branches(graph: Graph, x: int, layer: Branches, left: Iterator[FoldedWeight]) -> int:
+    half = graph.shape(x)[3] // 2
+    first, second = (_part(graph, x, 3, start, half) for start in (0, half)) if layer.halved else (x, x)
+    return _joined(graph, [_through(graph, first, layer.first, left), _through(graph, second, layer.second, left)])
+
+
+def _part(graph: Graph, x: int, axis: int, start: int, size: int) -> int:
+    """So many along one axis, from `start` on."""
+    begin, shape = np.zeros(4, np.int32), list(graph.shape(x))
+    begin[axis], shape[axis] = start, size
+    inputs = [x, graph.constant(begin), graph.constant(np.array(shape, np.int32))]
+    return graph.operator("SLICE", inputs, tuple(shape), tfl.SliceOptionsT())
 
 
 def _add(graph: Graph, x: int, y: int) -> int:
@@ -266,11 +167,7 @@ def _factorized_reduce(
 
     first, y = conv(x, weight, bias), x
     for axis in (1, 2):
-        begin, shape = np.zeros(4, np.int32), list(graph.shape(y))
-        begin[axis] = 1
-        shape[axis] -= 1
-        inputs = [y, graph.constant(begin), graph.constant(np.array(shape, np.int32))]
-        y = graph.operator("SLICE", inputs, tuple(shape), tfl.SliceOptionsT())
+        y = _part(graph, y, axis, 1, graph.shape(y)[axis] - 1)
     return _joined(graph, [first, conv(y, second_weight, second_bias)])
 
 
@@ -290,14 +187,12 @@ def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: 
     _, height, width, _ = graph.shape(x)
     lost = 2 * layer.padding if padding == tfl.Padding.VALID else 0
     out = (1, -(-(height - lost) // layer.stride), -(-(width - lost) // layer.stride), layer.out_channels)
-    depthwise = layer.groups > 1
+    depthwise = layer.depthwise
     options = tfl.DepthwiseConv2DOptionsT() if depthwise else tfl.Conv2DOptionsT()
     options.padding, options.strideH, options.strideW = padding, layer.stride, layer.stride
     options.dilationHFactor = options.dilationWFactor = layer.dilation
     options.fusedActivationFunction = FUSED[layer.activation]
     if depthwise:
-        if not layer.groups == layer.in_channels == layer.out_channels:
-            raise ValueError(f"only depthwise groups can be written to TFLite, {layer} came")
         options.depthMultiplier = 1
     kernel = weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
     inputs = [x, graph.constant(kernel), graph.constant(bias)]

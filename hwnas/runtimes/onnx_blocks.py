@@ -8,19 +8,26 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hwnas.runtimes.runtime import Shape, Weights
+from hwnas.runtimes.runtime import FoldedWeight, Weights
 from hwnas.spaces.layers import (
     Activation,
     BatchNorm,
     Block,
+    Branches,
     Conv,
     FactorizedReduce,
     GlobalPool,
+    Layer,
     Linear,
     Pool,
     Relu,
+    Shape,
+    Shuffle,
     SqueezeExcite,
     as_convolution,
+    branch_inputs,
+    out_shape,
+    shape_after,
 )
 from hwnas.spaces.space import Wire, chain_wires
 
@@ -48,15 +55,26 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
+    def halves(self, x: str) -> tuple[str, str]:
+        """The names of the two halves of the channels."""
+        name = f"n{len(self.nodes)}"
+        parts = f"{name}a", f"{name}b"
+        self.nodes.append(helper.make_node("Split", [x], parts, name=name, axis=1, num_outputs=2))
+        return parts
+
 
 def build_onnx(
     blocks: Sequence[Block], weights: Weights, input_shape: Shape, wires: Sequence[Wire] | None = None
 ) -> bytes:
     """The blocks between their nodes, or one after another, as an ONNX file for one image."""
-    graph, left, nodes = Graph(), iter(weights), {0: INPUT}
+    graph, left, nodes, shapes = Graph(), iter(weights), {0: INPUT}, {0: input_shape}
     for block, wire in zip(blocks, wires or chain_wires(len(blocks)), strict=True):
-        y = _block(graph, _joined(graph, [nodes[node] for node in wire.reads]), block, left)
+        x = _joined(graph, [nodes[node] for node in wire.reads])
+        shape = (sum(shapes[node][0] for node in wire.reads), *shapes[wire.reads[0]][1:])
+        y = _through(graph, x, block.layers, shape, left)
+        y = graph.node("Add", [x, y]) if block.residual else y
         nodes[wire.writes] = graph.node("Add", [nodes[wire.writes], y]) if wire.writes in nodes else y
+        shapes[wire.writes] = shape_after(block.layers, shape)
     graph.nodes[-1].output[0] = OUTPUT
     inputs = [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *input_shape])]
     outputs = [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)]
@@ -65,33 +83,52 @@ def build_onnx(
     return bytes(model.SerializeToString())
 
 
-def _block(graph: Graph, x: str, block: Block, left: Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> str:
-    y = x
-    for layer in block.layers:
+def _through(graph: Graph, x: str, layers: Sequence[Layer], shape: Shape, left: Iterator[FoldedWeight]) -> str:
+    """Layers one after another on an image of this shape, with the weights that come next."""
+    for layer in layers:
         match layer:
             case Conv():
-                y = _conv(graph, y, layer, *next(left))
+                x = _conv(graph, x, layer, *next(left))
             case GlobalPool():
-                y = _global_pool(graph, y, layer)
+                x = _global_pool(graph, x, layer)
             case Linear():
                 weight, bias = next(left)
-                y = graph.node("Gemm", [y, graph.constant(weight), graph.constant(bias)], transB=1)
-                y = _activation(graph, y, layer.activation)
+                x = graph.node("Gemm", [x, graph.constant(weight), graph.constant(bias)], transB=1)
+                x = _activation(graph, x, layer.activation)
             case SqueezeExcite():
-                y = _squeeze_excite(graph, y, layer, *next(left), *next(left))
+                x = _squeeze_excite(graph, x, layer, *next(left), *next(left))
             case Relu():
-                y = _activation(graph, y, "relu")
+                x = _activation(graph, x, "relu")
             case BatchNorm():
-                y = _conv(graph, y, as_convolution(layer), *next(left))
+                x = _conv(graph, x, as_convolution(layer), *next(left))
             case Pool():
-                y = _pool(graph, y, layer)
+                x = _pool(graph, x, layer)
             case FactorizedReduce():
-                y = _factorized_reduce(graph, y, layer, *next(left), *next(left))
-    return graph.node("Add", [x, y]) if block.residual else y
+                x = _factorized_reduce(graph, x, layer, *next(left), *next(left))
+            case Shuffle():
+                x = _shuffle(graph, x, layer, shape)
+            case Branches():
+                x = _branches(graph, x, layer, shape, left)
+        shape = out_shape(layer, shape)
+    return x
 
 
-def _joined(graph: Graph, tensors: list[str]) -> str:
-    return tensors[0] if len(tensors) == 1 else graph.node("Concat", tensors, axis=1)
+def _shuffle(graph: Graph, x: str, layer: Shuffle, shape: Shape) -> str:
+    channels, height, width = shape
+    rows = np.array([1, layer.groups, channels // layer.groups, height * width])
+    x = graph.node("Reshape", [x, graph.constant(rows)], allowzero=1)
+    x = graph.node("Transpose", [x], perm=[0, 2, 1, 3])
+    return graph.node("Reshape", [x, graph.constant(np.array([1, *shape]))], allowzero=1)
+
+
+def _branches(graph: Graph, x: str, layer: Branches, shape: Shape, left: Iterator[FoldedWeight]) -> str:
+    inputs = graph.halves(x) if layer.halved else (x, x)
+    branches = zip(inputs, branch_inputs(layer, shape), strict=True)
+    return _joined(graph, [_through(graph, own, *branch, left) for own, branch in branches])
+
+
+def _joined(graph: Graph, tensors: Sequence[str]) -> str:
+    return tensors[0] if len(tensors) == 1 else graph.node("Concat", list(tensors), axis=1)
 
 
 def _pool(graph: Graph, x: str, layer: Pool) -> str:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.quiet import quiet
-from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Shape, Weights
-from hwnas.spaces.layers import Block
+from hwnas.runtimes.runtime import Images, LoadedModel, Reduction, Weights
+from hwnas.spaces.layers import Block, Shape
 from hwnas.spaces.space import Wire
 from hwnas.storage import write_bytes
 

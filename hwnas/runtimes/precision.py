@@ -22,7 +22,7 @@ FP16_ARITHMETIC = ("reduced_precision_support", "fp16accfp16")
 
 def reduce_tflite(path: Path, precision: Reduction, images: Images, out: Path) -> None:
     """By ai-edge-quantizer. fp16: half weights, each before a DEQUANTIZE, fp32 biases, input and output; int8: all."""
-    from hwnas.runtimes.litert_metadata import add_metadata
+    from hwnas.runtimes.litert_graph import add_metadata
 
     content = _quantised_tflite(path, precision, images)
     write_bytes(out, add_metadata(content, *FP16_ARITHMETIC) if precision == "fp16" else content)
@@ -31,7 +31,7 @@ def reduce_tflite(path: Path, precision: Reduction, images: Images, out: Path) -
 def _quantised_tflite(path: Path, precision: Reduction, images: Images) -> bytes:
     from ai_edge_quantizer import calibrator, quantizer
 
-    from hwnas.runtimes.litert_blocks import INPUT_NAME, SIGNATURE
+    from hwnas.runtimes.litert_graph import INPUT_NAME, SIGNATURE
 
     samples = [{INPUT_NAME: np.ascontiguousarray(x.transpose(0, 2, 3, 1))} for x in images]
     with quiet():

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.spaces.layers import Block
+from hwnas.spaces.layers import Block, Shape
 from hwnas.spaces.space import Wire
 
 if TYPE_CHECKING:  # a process that only measures must not pay for importing torch
     from torch import nn
 
-Weights = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]  # (weight as torch lays it out, bias) per layer
-Shape = tuple[int, int, int]  # (C, H, W) of one image
+FoldedWeight = tuple[NDArray[np.float32], NDArray[np.float32]]  # (weight as torch lays it out, bias)
+Weights = Sequence[FoldedWeight]  # of every layer that has some
 Images = Sequence[NDArray[np.float32]]  # each (1, C, H, W), normalised
 ReducedDtype = Literal["fp16", "int8"]  # made of fp32 files
 Dtype = Literal["fp32", ReducedDtype]  # what profiles measure and searches plan for

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwnas.spaces.chain import SKIP
-from hwnas.spaces.layers import is_free
+from hwnas.spaces.operators import is_free
 from hwnas.spaces.space import Arch, Space
 
 Table = Sequence[Sequence[float]]  # of each decision the probabilities, or the frequencies, of its choices

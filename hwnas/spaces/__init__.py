@@ -1,30 +1,39 @@
 """What may be built: pure data, no torch."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-
-import numpy as np
+from pathlib import Path
+from typing import Any
 
 from hwnas.errors import UserError, unknown
 from hwnas.spaces.darts import darts
-from hwnas.spaces.joint import Joint, combined
+from hwnas.spaces.ends import extremes
+from hwnas.spaces.fbnet import FBNETS, fbnet
 from hwnas.spaces.macs import macs, op_macs, op_params, params
 from hwnas.spaces.mbconv import CHAINS, mbconv
 from hwnas.spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_large
+from hwnas.spaces.mobilenet_v4 import mobilenet_v4
 from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.spaces.nas_bench_macro import nas_bench_macro
 from hwnas.spaces.published import PUBLISHED, published_arch
+from hwnas.spaces.shufflenet import shufflenet_spos, shufflenet_spos_channels
 from hwnas.spaces.space import Arch, Decision, OpSpec, Slot, Space, op
+from hwnas.spaces.user import is_file, read_space
 
 SPACES: dict[str, Callable[..., Space]] = {
     **{name: partial(mbconv, name) for name in CHAINS},
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_large": mobilenet_v3_large,
+    "mobilenet_v4": mobilenet_v4,
     "nas_bench_macro": nas_bench_macro,
+    **{name: partial(fbnet, name) for name in FBNETS},
+    "shufflenet_spos": shufflenet_spos,
+    "shufflenet_spos_channels": shufflenet_spos_channels,
     "nas_bench_201": nas_bench_201,
     "darts": darts,
 }
+KEPT = "space.yaml"  # in a run directory: a space that came as a file
 IMAGENET_RESOLUTION, SMALL_RESOLUTION = 224, 32  # what a space is listed and tested at
 DEFAULT_RESOLUTION = dict.fromkeys(("proxyless_small", "nas_bench_macro", "nas_bench_201", "darts"), SMALL_RESOLUTION)
 
@@ -33,52 +42,45 @@ DEFAULT_RESOLUTION = dict.fromkeys(("proxyless_small", "nas_bench_macro", "nas_b
 class SpaceConfig:
     """All that is needed to build a space again."""
 
-    name: str
+    name: str  # a key of SPACES, or the path of a YAML file
     resolution: int
     num_classes: int
     width_mult: float = 1.0
+    file: Path | None = None  # of a space that is none of SPACES
 
 
 def build_space(config: SpaceConfig) -> Space:
     """The space of a config; UserError for a name or a number that is none."""
-    if config.name not in SPACES:
-        raise unknown("space", config.name, SPACES)
+    file = config.file or (Path(config.name) if is_file(config.name) else None)
+    if file is None and config.name not in SPACES:
+        raise unknown("space", config.name, SPACES, "A path to a .yaml file is allowed too: see docs/spaces.md.")
     if config.resolution < 8 or config.num_classes < 2 or not 0.05 <= config.width_mult <= 4:
         raise UserError(
             f"space {config.name} came with resolution {config.resolution}, {config.num_classes} classes and width "
             f"{config.width_mult}; allowed are at least 8 pixels, at least 2 classes and a width of 0.05 to 4"
         )
-    return SPACES[config.name](config.resolution, config.width_mult, config.num_classes)
+    numbers = (config.resolution, config.width_mult, config.num_classes)
+    return SPACES[config.name](*numbers) if file is None else _of_file(file, *numbers)
 
 
-def extremes(space: Space, cost_of: Callable[[OpSpec], float] = op_macs) -> tuple[Arch, Arch]:
-    """The architectures of lowest and of highest cost, a sum over slots: multiply-adds unless told otherwise.
-
-    Exact: slots that share decisions are added up over all joint choices. ValueError where these are too many.
-    """
-    ends: list[dict[int, int]] = [{}, {}]
-    for tables in _coupled(space.slot_costs(cost_of)):
-        total = combined(np.add, tables)
-        for end, flat in zip(ends, (total.values.argmin(), total.values.argmax()), strict=True):
-            end |= dict(zip(total.decisions, map(int, np.unravel_index(flat, total.values.shape)), strict=True))
-    lowest, highest = (tuple(end.get(d, 0) for d in range(len(space.decisions))) for end in ends)
-    return lowest, highest
+def _of_file(file: Path, resolution: int, width_mult: float, num_classes: int) -> Space:
+    space = read_space(file, resolution, width_mult, num_classes)
+    if space.name in SPACES:
+        raise UserError(f"space {file} is called {space.name}, as one of `hwnas spaces` is; give it another name")
+    return space
 
 
-def _coupled(tables: Iterable[Joint]) -> Iterator[list[Joint]]:
-    """Tables in groups that have no decision in common."""
-    groups: list[tuple[set[int], list[Joint]]] = []
-    for table in tables:
-        touched = [group for group in groups if group[0] & set(table.decisions)]
-        groups = [group for group in groups if group not in touched]
-        decisions = set(table.decisions).union(*(group[0] for group in touched))
-        groups.append((decisions, [*(t for group in touched for t in group[1]), table]))
-    yield from (tables for decisions, tables in groups if decisions)
+def config_of(record: Mapping[str, Any], folder: Path) -> SpaceConfig:
+    """The space of a network that is written down in a run directory, which keeps a space that came as a file."""
+    name, kept = record["space"], folder / KEPT
+    file = kept if name not in SPACES and kept.is_file() else None
+    return SpaceConfig(name, record["resolution"], record["num_classes"], record["width_mult"], file)
 
 
 __all__ = [
     "DEFAULT_RESOLUTION",
     "IMAGENET_RESOLUTION",
+    "KEPT",
     "PUBLISHED",
     "SPACES",
     "Arch",
@@ -88,7 +90,9 @@ __all__ = [
     "Space",
     "SpaceConfig",
     "build_space",
+    "config_of",
     "extremes",
+    "is_file",
     "macs",
     "op",
     "op_macs",

@@ -46,6 +46,14 @@ class ChainBuilder:
         self.decisions.append(Decision(name, tuple(options)))
         self._append(tuple(options.values()), (len(self.decisions) - 1,))
 
+    def paired(self, names: tuple[str, str], options: Mapping[str, Mapping[str, OpSpec]]) -> None:
+        """One operator by two choices: what `options` holds under the first and then the second."""
+        second = next(iter(options.values()))
+        first_number = len(self.decisions)
+        self.decisions += [Decision(names[0], tuple(options)), Decision(names[1], tuple(second))]
+        specs = tuple(of_first[choice] for of_first in options.values() for choice in second)
+        self._append(specs, (first_number, first_number + 1))
+
     def _append(self, options: tuple[OpSpec, ...], decisions: tuple[int, ...]) -> None:
         self.slots.append(Slot(options, decisions))
         self.shape = options[0].out_shape

@@ -9,7 +9,8 @@ drop path. 8 cells of 16 channels are what the authors search with; `width_mult`
 
 from itertools import combinations
 
-from hwnas.spaces.graph import GraphBuilder, Shape
+from hwnas.spaces.graph import GraphBuilder
+from hwnas.spaces.layers import Shape
 from hwnas.spaces.space import OpSpec, Space, make_divisible, op
 
 OPERATIONS = (

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from hwnas.errors import UserError
+from hwnas.spaces.layers import Shape
 from hwnas.spaces.space import Decision, OpSpec, Slot, Space, op
 
-Shape = tuple[int, int, int]
 MULTIPLE = 4  # of which sides must be: cells halve the size twice, and halves of odd sides do not fit together
 
 

@@ -1,17 +1,10 @@
-"""What an operator is made of: OpSpec -> a Block of layers.
+"""What networks are made of: layers, the shapes between them, and blocks of them. Operators are made in `operators`."""
 
-The only place that knows it. The torch module, multiply-adds, parameters and the TFLite and ONNX files that are
-measured all derive from these blocks, so a new kind of operator is one function here.
-"""
-
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from hwnas.spaces.space import ZERO, OpSpec, make_divisible
-
 Activation = Literal["none", "relu", "relu6", "hswish"]
-SQUEEZE = 4  # hidden channels per squeezed one (MobileNetV3, section 5.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +27,15 @@ class Conv:
     def padding(self) -> int:
         """Pixels on each side."""
         return self.dilation * (self.kernel // 2)
+
+    def __post_init__(self) -> None:
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(f"{self.in_channels} and {self.out_channels} channels are no multiples of {self.groups}")
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every channel has a filter of its own."""
+        return self.groups == self.in_channels == self.out_channels > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +101,88 @@ class FactorizedReduce:
     out_channels: int
 
 
-Layer = Conv | GlobalPool | Linear | SqueezeExcite | Relu | BatchNorm | Pool | FactorizedReduce
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """Channels written in rows, one a group, and read by columns (https://arxiv.org/abs/1707.01083, section 3.1)."""
+
+    channels: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        if self.channels % self.groups:
+            raise ValueError(f"{self.channels} channels are no multiple of {self.groups}")
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Two branches of layers, their outputs one after the other; a branch of no layers passes on what it gets.
+
+    halved: the first gets the first half of the channels, the second the others. Else both get all.
+    """
+
+    first: tuple["Layer", ...]
+    second: tuple["Layer", ...]
+    halved: bool
+
+
+Layer = Conv | GlobalPool | Linear | SqueezeExcite | Relu | BatchNorm | Pool | FactorizedReduce | Shuffle | Branches
+Shape = tuple[int, int, int]  # (C, H, W)
+
+
+def out_shape(layer: Layer, shape: Shape) -> Shape:
+    """What a layer makes of an image of this shape; of vectors height and width are 1."""
+    channels, height, width = shape
+    match layer:
+        case Conv():
+            return (layer.out_channels, -(-height // layer.stride), -(-width // layer.stride))
+        case Pool():
+            return (channels, -(-height // layer.stride), -(-width // layer.stride))
+        case FactorizedReduce():
+            return (layer.out_channels, -(-height // 2), -(-width // 2))
+        case GlobalPool():
+            return (channels, 1, 1)
+        case Linear():
+            return (layer.out_features, 1, 1)
+        case SqueezeExcite() | Relu() | BatchNorm() | Shuffle():
+            return shape
+        case Branches():
+            first, second = (shape_after(*branch) for branch in branch_inputs(layer, shape))
+            return (first[0] + second[0], *first[1:])
+
+
+def branch_inputs(layer: Branches, shape: Shape) -> tuple[tuple[tuple[Layer, ...], Shape], ...]:
+    """Each branch with the shape of what it gets."""
+    own = (shape[0] // 2, *shape[1:]) if layer.halved else shape
+    return (layer.first, own), (layer.second, own)
+
+
+def shape_after(layers: tuple[Layer, ...], shape: Shape) -> Shape:
+    """What layers one after another make of an image of this shape."""
+    for layer in layers:
+        shape = out_shape(layer, shape)
+    return shape
+
+
+def steps(layers: tuple[Layer, ...], shape: Shape) -> Iterator[tuple[Layer, Shape, Shape]]:
+    """(layer, shape before, shape after) in order of execution; branches come after the layers in them."""
+    for layer in layers:
+        if isinstance(layer, Branches):
+            for branch in branch_inputs(layer, shape):
+                yield from steps(*branch)
+        yield layer, shape, (shape := out_shape(layer, shape))
+
+
+def flat(layers: tuple[Layer, ...]) -> Iterator[Layer]:
+    """Layers in order of execution; branches come after the layers in them."""
+    for layer in layers:
+        if isinstance(layer, Branches):
+            yield from flat(layer.first + layer.second)
+        yield layer
 
 
 def as_convolution(layer: BatchNorm) -> Conv:
     """What a batch norm of its own is at inference."""
     return Conv(layer.channels, layer.channels, groups=layer.channels, activation="none")
-
-
-def stride_of(layer: Layer) -> int:
-    """By how much the layer divides height and width."""
-    match layer:
-        case Conv() | Pool():
-            return layer.stride
-        case FactorizedReduce():
-            return 2
-        case _:
-            return 1
 
 
 def weight_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
@@ -132,7 +199,7 @@ def weight_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
             return tuple((half, layer.in_channels, 1, 1) for half in (first, layer.out_channels - first))
         case BatchNorm():
             return ((layer.channels, 1, 1, 1),)
-        case GlobalPool() | Relu() | Pool():
+        case GlobalPool() | Relu() | Pool() | Shuffle() | Branches():
             return ()
 
 
@@ -142,149 +209,3 @@ class Block:
 
     layers: tuple[Layer, ...]
     residual: bool = False
-
-
-def conv(spec: OpSpec, k: int, hs: int = 0) -> Block:
-    """Convolution, batch norm, ReLU6 or, with hs, hard-swish."""
-    activation: Activation = "hswish" if hs else "relu6"
-    return Block((Conv(spec.in_shape[0], spec.out_channels, k, spec.stride, activation=activation),))
-
-
-def inverted_residual(spec: OpSpec, e: int, k: int) -> Block:
-    """MobileNetV2's block (https://arxiv.org/abs/1801.04381, table 1): expand e times, depthwise k x k, project."""
-    return _bottleneck(spec, spec.in_shape[0] * e, k, "relu6")
-
-
-def inverted_residual_v3(spec: OpSpec, h: int, k: int, hs: int, se: int) -> Block:
-    """MobileNetV3's block (https://arxiv.org/abs/1905.02244, figure 4): expand to h channels, depthwise k x k, project.
-
-    hs: hard-swish instead of ReLU. se: squeeze-and-excitation of the h channels after the depthwise convolution.
-    """
-    return _bottleneck(spec, h, k, "hswish" if hs else "relu", bool(se))
-
-
-def _bottleneck(spec: OpSpec, hidden: int, k: int, activation: Activation, squeeze: bool = False) -> Block:
-    c_in = spec.in_shape[0]
-    expand = (Conv(c_in, hidden, activation=activation),) if hidden != c_in else ()
-    depthwise = Conv(hidden, hidden, k, spec.stride, groups=hidden, activation=activation)
-    excite = (SqueezeExcite(hidden, make_divisible(hidden // SQUEEZE)),) if squeeze else ()
-    project = Conv(hidden, spec.out_channels, activation="none")
-    return Block((*expand, depthwise, *excite, project), residual=spec.stride == 1 and c_in == spec.out_channels)
-
-
-def shortcut(spec: OpSpec) -> Block:
-    """1x1 convolution and batch norm alone: what comes nearest to the identity where the shape changes."""
-    return Block((Conv(spec.in_shape[0], spec.out_channels, 1, spec.stride, activation="none"),))
-
-
-def skip(spec: OpSpec) -> Block:
-    """The identity: nothing runs and nothing is measured."""
-    return Block(())
-
-
-def zero(spec: OpSpec) -> Block:
-    """Nothing comes out: an architecture is without the operator, and a mixture of operators gets nothing of it."""
-    return Block(())
-
-
-def classifier(spec: OpSpec, h: int = 0) -> Block:
-    """Global average pooling and a linear layer; with h another one, to h features with hard-swish, before it."""
-    channels = spec.in_shape[0]
-    hidden = (Linear(channels, h, "hswish"),) if h else ()
-    return Block((GlobalPool(channels), *hidden, Linear(h or channels, spec.out_channels)))
-
-
-def conv_bn(spec: OpSpec, k: int) -> Block:
-    """Convolution and batch norm: the stem of a network of cells, whose operators begin with their ReLU."""
-    return Block((Conv(spec.in_shape[0], spec.out_channels, k, spec.stride, activation="none"),))
-
-
-def relu_conv(spec: OpSpec, k: int) -> Block:
-    """ReLU, convolution, batch norm: in this order in the spaces of cells."""
-    return Block(_relu_conv(spec.in_shape[0], spec.out_channels, k, spec.stride))
-
-
-def _relu_conv(in_channels: int, out_channels: int, kernel: int, stride: int) -> tuple[Layer, ...]:
-    return Relu(in_channels), Conv(in_channels, out_channels, kernel, stride, activation="none")
-
-
-def relu_conv_pair(spec: OpSpec, k: int) -> Block:
-    """`relu_conv` twice, the first with the stride."""
-    c = spec.out_channels
-    return Block((*_relu_conv(spec.in_shape[0], c, k, spec.stride), *_relu_conv(c, c, k, 1)))
-
-
-def pooled_shortcut(spec: OpSpec) -> Block:
-    """Mean of 2 x 2 pixels and a bare 1x1 convolution: beside `relu_conv_pair` where NAS-Bench-201 halves the size."""
-    pool = Pool(spec.in_shape[0], "avg", spec.stride, spec.stride)
-    return Block((pool, Conv(spec.in_shape[0], spec.out_channels, activation="none", norm=False)))
-
-
-def separable_conv(spec: OpSpec, k: int) -> Block:
-    """DARTS' sep_conv: ReLU, depthwise k x k, 1x1, batch norm; and the same again, without stride."""
-    c = spec.in_shape[0]
-    return Block((*_separable(c, c, k, spec.stride, 1), *_separable(c, spec.out_channels, k, 1, 1)))
-
-
-def dilated_conv(spec: OpSpec, k: int) -> Block:
-    """DARTS' dil_conv: ReLU, depthwise k x k of dilation 2, 1x1, batch norm."""
-    return Block(_separable(spec.in_shape[0], spec.out_channels, k, spec.stride, 2))
-
-
-def _separable(in_channels: int, out_channels: int, kernel: int, stride: int, dilation: int) -> tuple[Layer, ...]:
-    depthwise = Conv(in_channels, in_channels, kernel, stride, in_channels, "none", dilation, norm=False)
-    return Relu(in_channels), depthwise, Conv(in_channels, out_channels, activation="none")
-
-
-def average_pool(spec: OpSpec, k: int) -> Block:
-    """Mean over k x k pixels."""
-    return Block((Pool(spec.in_shape[0], "avg", k, spec.stride),))
-
-
-def max_pool(spec: OpSpec, k: int) -> Block:
-    """Largest of k x k pixels."""
-    return Block((Pool(spec.in_shape[0], "max", k, spec.stride),))
-
-
-def factorized_reduce(spec: OpSpec) -> Block:
-    """ReLU, then the reduction: DARTS' skip_connect where the size is halved."""
-    return Block((Relu(spec.in_shape[0]), FactorizedReduce(spec.in_shape[0], spec.out_channels)))
-
-
-def normed_classifier(spec: OpSpec) -> Block:
-    """Batch norm and ReLU before the pooling and the linear layer: behind operators that end with a sum."""
-    channels = spec.in_shape[0]
-    return Block((BatchNorm(channels), Relu(channels), GlobalPool(channels), Linear(channels, spec.out_channels)))
-
-
-KINDS: dict[str, Callable[..., Block]] = {
-    "conv": conv,
-    "ir": inverted_residual,
-    "ir3": inverted_residual_v3,
-    "shortcut": shortcut,
-    "skip": skip,
-    "classifier": classifier,
-    "conv_bn": conv_bn,
-    "relu_conv": relu_conv,
-    "relu_conv_pair": relu_conv_pair,
-    "pooled_shortcut": pooled_shortcut,
-    "sep_conv": separable_conv,
-    "dil_conv": dilated_conv,
-    "avg_pool": average_pool,
-    "max_pool": max_pool,
-    "factorized_reduce": factorized_reduce,
-    "normed_classifier": normed_classifier,
-    ZERO: zero,
-}
-
-
-def block(spec: OpSpec) -> Block:
-    """The layers of one operator."""
-    if spec.kind not in KINDS:
-        raise ValueError(f"no operator kind {spec.kind!r} for {spec}; known: {sorted(KINDS)}")
-    return KINDS[spec.kind](spec, **dict(spec.args))
-
-
-def is_free(spec: OpSpec) -> bool:
-    """True where nothing runs, so that the latency is 0 by construction."""
-    return not block(spec).layers

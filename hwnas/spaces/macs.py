@@ -1,34 +1,37 @@
 """OpSpec -> multiply-adds, parameters and elements held, from its layers."""
 
+import functools
 import math
 from collections.abc import Iterable
 
 from hwnas.spaces.joint import Joint
 from hwnas.spaces.layers import (
     BatchNorm,
+    Branches,
     Conv,
     FactorizedReduce,
-    GlobalPool,
     Layer,
-    Linear,
-    Pool,
-    Relu,
+    Shape,
     SqueezeExcite,
-    block,
-    stride_of,
+    branch_inputs,
+    flat,
+    out_shape,
+    shape_after,
+    steps,
     weight_shapes,
 )
+from hwnas.spaces.operators import block
 from hwnas.spaces.space import OpSpec, Space
 
 
-def _layer_macs(layer: Layer, height: int, width: int) -> int:
-    """Multiply-adds of the weights; height and width are those of the layer's output.
+def _layer_macs(layer: Layer, after: Shape) -> int:
+    """Multiply-adds of the weights; `after` is the shape of the layer's output.
 
     Means, activations, batch norms and the product of a squeeze-and-excitation are not counted, as is usual.
     """
     if isinstance(layer, BatchNorm):
         return 0
-    uses = height * width if isinstance(layer, Conv | FactorizedReduce) else 1
+    uses = after[1] * after[2] if isinstance(layer, Conv | FactorizedReduce) else 1
     return uses * sum(map(math.prod, weight_shapes(layer)))
 
 
@@ -39,17 +42,10 @@ def _layer_params(layer: Layer) -> int:
     return sum(math.prod(shape) + per_output * shape[0] for shape in weight_shapes(layer))
 
 
-def _size_after(layer: Layer, height: int, width: int) -> tuple[int, int]:
-    return -(-height // stride_of(layer)), -(-width // stride_of(layer))
-
-
+@functools.lru_cache(maxsize=1 << 16)
 def op_macs(spec: OpSpec) -> int:
     """Multiply-adds of one operator on one image."""
-    total, (_, height, width) = 0, spec.in_shape
-    for layer in block(spec).layers:
-        height, width = _size_after(layer, height, width)
-        total += _layer_macs(layer, height, width)
-    return total
+    return sum(_layer_macs(layer, after) for layer, _, after in steps(block(spec).layers, spec.in_shape))
 
 
 def op_activations(spec: OpSpec) -> int:
@@ -57,47 +53,53 @@ def op_activations(spec: OpSpec) -> int:
 
     Radosavovic et al., https://arxiv.org/abs/2003.13678, section 3.1, count those of convolutions.
     """
-    total, (_, height, width) = 0, spec.in_shape
-    for layer in block(spec).layers:
-        height, width = _size_after(layer, height, width)
-        match layer:
-            case Conv() | FactorizedReduce():
-                total += layer.out_channels * height * width
-            case Relu() | BatchNorm() | Pool():
-                total += layer.channels * height * width
-            case GlobalPool():
-                total += layer.channels
-            case Linear():
-                total += layer.out_features
-            case SqueezeExcite():
-                total += layer.squeezed + layer.channels * (1 + height * width)
-    return total
+    return sum(_written(*step) for step in steps(block(spec).layers, spec.in_shape))
+
+
+def _written(layer: Layer, before: Shape, after: Shape) -> int:
+    match layer:
+        case SqueezeExcite():
+            return layer.squeezed + layer.channels + math.prod(after)
+        case Branches():
+            return math.prod(after) + (math.prod(before) if layer.halved else 0)
+        case _:
+            return math.prod(after)
 
 
 def op_peak_activations(spec: OpSpec, kept: bool = False) -> int:
-    """Elements held at once, at most: a layer's input and output, and the block's input if it is added in the end.
+    """Elements held at once, at most: a layer's input and output, and what is still to be read of what came before.
 
     kept: the block's input is needed by others later.
     """
-    _, height, width = spec.in_shape
-    elements = math.prod(spec.in_shape)
-    waits, peak = elements if kept or block(spec).residual else 0, 0
-    for number, layer in enumerate(block(spec).layers):
-        height, width = _size_after(layer, height, width)
-        match layer:
-            case Conv() | FactorizedReduce():
-                written = layer.out_channels * height * width
-            case GlobalPool():
-                written = layer.channels
-            case Linear():
-                written = layer.out_features
-            case SqueezeExcite() | Relu() | BatchNorm():
-                written = elements
-            case Pool():
-                written = layer.channels * height * width
-        peak = max(peak, elements + written + (waits if number else 0))
-        elements = written
+    chosen = block(spec)
+    return _peak(chosen.layers, spec.in_shape, 0, kept or chosen.residual)
+
+
+def _peak(layers: tuple[Layer, ...], shape: Shape, held: int, keeps_input: bool) -> int:
+    """While `held` other elements wait, and the input of the first layer if it is read once more afterwards."""
+    kept, peak = math.prod(shape) if keeps_input else 0, 0
+    for number, layer in enumerate(layers):
+        waiting = held + (kept if number else 0)
+        after = out_shape(layer, shape)
+        if isinstance(layer, Branches):
+            peak = max(peak, _peak_of_branches(layer, shape, waiting))
+        else:
+            peak = max(peak, waiting + math.prod(shape) + math.prod(after))
+        shape = after
     return peak
+
+
+def _peak_of_branches(layer: Branches, shape: Shape, held: int) -> int:
+    """The first branch runs while the second's input waits, the second while the first's output does."""
+    (first, own), _ = branch_inputs(layer, shape)
+    first_out, second_out = (math.prod(shape_after(*branch)) for branch in branch_inputs(layer, shape))
+    split = 2 * math.prod(shape) if layer.halved else 0
+    return max(
+        held + split,
+        _peak(first, own, held + (math.prod(own) if layer.halved else 0), keeps_input=not layer.halved),
+        _peak(layer.second, own, held + first_out, keeps_input=False),
+        held + 2 * (first_out + second_out),
+    )
 
 
 def peak_activations(space: Space, unit: float = 1.0) -> list[Joint]:
@@ -124,12 +126,12 @@ def peak_activations(space: Space, unit: float = 1.0) -> list[Joint]:
 
 def op_stored(spec: OpSpec) -> int:
     """Weights and biases of one operator in a model file: batch norm is part of them."""
-    return sum(math.prod(shape) + shape[0] for layer in block(spec).layers for shape in weight_shapes(layer))
+    return sum(math.prod(shape) + shape[0] for layer in flat(block(spec).layers) for shape in weight_shapes(layer))
 
 
 def op_params(spec: OpSpec) -> int:
     """Trainable parameters of one operator."""
-    return sum(_layer_params(layer) for layer in block(spec).layers)
+    return sum(_layer_params(layer) for layer in flat(block(spec).layers))
 
 
 def macs(ops: Iterable[OpSpec]) -> int:

@@ -6,7 +6,8 @@ Published for 32 x 32 pixels and 10 classes. Cells no path of which leads from i
 published: such a network says the same of every image.
 """
 
-from hwnas.spaces.graph import GraphBuilder, Shape
+from hwnas.spaces.graph import GraphBuilder
+from hwnas.spaces.layers import Shape
 from hwnas.spaces.space import ZERO, OpSpec, Space, make_divisible, op
 
 OPERATIONS = ("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect", "none")

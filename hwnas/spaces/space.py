@@ -23,7 +23,7 @@ ZERO = "zero"  # the kind of operator that carries nothing: as if it were not th
 class OpSpec:
     """One operator with every shape resolved. Equal specs run the same kernels, so they share one latency row."""
 
-    kind: str  # a key of layers.KINDS
+    kind: str  # a key of operators.KINDS
     in_shape: tuple[int, int, int]  # (C, H, W), batch left out
     out_channels: int
     stride: int = 1

@@ -78,7 +78,7 @@ def _is_exported(run: Run, name: str, wanted: Sequence[Form]) -> bool:
 
 def trained_network(run: Run, record: Record) -> Network:
     """A network of `selection.json` with its trained, averaged weights."""
-    network = build_network(record, run.config.seed)
+    network = build_network(run, record)
     state = load_checkpoint(run.file(f"train/{checkpoint_name(record)}.pt"))
     network.load_state_dict(state["ema"] or state["module"])
     return network.eval()

@@ -33,7 +33,7 @@ def run_stage(run: Run) -> None:
         why = file.get("failed") or "it was not exported"
         raise UserError(f"{run.file('export')} has no sound file for {profile.name} ({why}); run `hwnas export` first")
     path = run.file("export") / file["path"]
-    together = measure_together({"winner": path}, profile, _baselines(selection))
+    together = measure_together({"winner": path}, profile, _baselines(run, selection))
     measurement, footprint = together["winner"], _footprint(run, path, profile)
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}
     attempts: list[Record] = before.get("attempts", [])
@@ -72,10 +72,10 @@ def verdict(median_ms: float, budget_ms: float) -> str:
     return f"{near}over the budget of {budget_ms:.4g} ms"
 
 
-def _baselines(selection: Record) -> dict[str, NetworkId]:
+def _baselines(run: Run, selection: Record) -> dict[str, NetworkId]:
     """The selected networks other than the winner, by label."""
-    networks = {label: network_of(selection[label]) for label in BASELINES}
-    return {label: network for label, network in networks.items() if network != network_of(selection["winner"])}
+    networks = {label: network_of(run, selection[label]) for label in BASELINES}
+    return {label: network for label, network in networks.items() if network != network_of(run, selection["winner"])}
 
 
 def _record(

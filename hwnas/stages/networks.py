@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hwnas.latency.profiler import build_model, check_measured, identity, measur
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.runtimes import RUNTIMES
-from hwnas.spaces import Arch, Space, SpaceConfig, build_space, macs, params
+from hwnas.spaces import Arch, Space, SpaceConfig, build_space, config_of, macs, params
 from hwnas.stages.config import option
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
@@ -57,16 +57,14 @@ class NetworkId:
         }
 
 
-def network_of(record: Record) -> NetworkId:
-    """The network that a record of `selection.json` describes."""
-    config = SpaceConfig(record["space"], record["resolution"], record["num_classes"], record["width_mult"])
-    return NetworkId(config, tuple(record["arch"]))
+def network_of(run: Run, record: Record) -> NetworkId:
+    """The network that a record of the run's `selection.json` describes."""
+    return NetworkId(config_of(record, run.path), tuple(record["arch"]))
 
 
 def own_network(run: Run, space: Space, arch: Arch) -> NetworkId:
     """An architecture of the run's own space."""
-    config = SpaceConfig(space.name, run.config.resolution, space.num_classes, run.config.width_mult)
-    return NetworkId(config, arch)
+    return NetworkId(replace(run.space_config(space.num_classes), name=space.name), arch)
 
 
 def operator_table(run: Run, profile: Profile) -> LatencyTable:

@@ -16,10 +16,10 @@ from hwnas import __version__
 from hwnas.datasets import DataConfig, Splits, load, prepare
 from hwnas.errors import UserError
 from hwnas.ranks import is_first
-from hwnas.spaces import Space, SpaceConfig, build_space
+from hwnas.spaces import KEPT, Space, SpaceConfig, build_space, config_of, is_file
 from hwnas.stages.config import DEFAULT_LR, SETTLED_BY, RunConfig, option, read_config
 from hwnas.stages.progress import progress
-from hwnas.storage import Journal, Record, read_json, write_json
+from hwnas.storage import Journal, Record, read_json, write_bytes, write_json
 from hwnas.train import Optimizer, Recipe, stored_size
 
 PART_USES = {"train": "train on", "search": "choose by", "test": "test on"}
@@ -52,9 +52,13 @@ class Run:
     def journal(self, name: str) -> Journal:
         return Journal(self.file(name), writes=is_first())
 
+    def space_config(self, num_classes: int) -> SpaceConfig:
+        """All that is needed to build the run's search space."""
+        return config_of({**asdict(self.config), "num_classes": num_classes}, self.path)
+
     def space_at(self, num_classes: int) -> Space:
         """The run's search space for a number of classes."""
-        return build_space(SpaceConfig(self.config.space, self.config.resolution, num_classes, self.config.width_mult))
+        return build_space(self.space_config(num_classes))
 
     @property
     def space(self) -> Space:
@@ -145,22 +149,45 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
     if not file.exists():
         config = RunConfig(**options)
         config.check()
+        _keep_space(path, config)
         write_json(file, asdict(config))
         return Run(path, config)
     config = read_config(file)
-    changed = {name: value for name, value in options.items() if getattr(config, name) != value}
+    changed = {
+        name: value
+        for name, value in options.items()
+        if getattr(config, name) != value or (name == "space" and not _is_kept(path, value))
+    }
     for name, value in changed.items():
         settled_by = SETTLED_BY[name]
         if settled_by is not None and (path / settled_by).exists():
+            then = getattr(config, name)
+            told = json.dumps(then) if then != value else f"of other content, kept as {KEPT},"
             raise UserError(
-                f"{option(name)} is {json.dumps(value)} now but {json.dumps(getattr(config, name))} in {path}, and "
+                f"{option(name)} is {json.dumps(value)} now but {told} in {path}, and "
                 f"{settled_by} came of it; leave it out to continue that run, or choose another --out"
             )
     if changed:
         config = replace(config, **_without_the_other_budget(changed))
         config.check()
+        if "space" in changed:
+            _keep_space(path, config)
         write_json(file, asdict(config))
     return Run(path, config)
+
+
+def _keep_space(path: Path, config: RunConfig) -> None:
+    """A space that came as a file is copied into the run, which then needs no other; UserError where it is none."""
+    if is_file(config.space):
+        build_space(SpaceConfig(config.space, config.resolution, 2, config.width_mult))
+        write_bytes(path / KEPT, Path(config.space).read_bytes())
+
+
+def _is_kept(path: Path, space: str) -> bool:
+    """Whether the run has the space as its file is now; one that is no file, or no longer there, has not changed."""
+    if not is_file(space) or not Path(space).is_file():
+        return True
+    return (path / KEPT).is_file() and (path / KEPT).read_bytes() == Path(space).read_bytes()
 
 
 def _without_the_other_budget(changed: dict[str, Any]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def mobilenet_v2_like(run: Run, space: Space, winner: Record) -> Record:
             middle = (low + high) // 2
             low, high = (middle, high) if width_ms(middle) < target_ms else (low, middle)
     near = networks[max(0, low - NEAR) : high + 1 + NEAR]  # latency is not quite monotone in width
-    target_ms, *near_ms = measured_in_turn_ms(load_profile(run.config.on), [network_of(winner), *near])
+    target_ms, *near_ms = measured_in_turn_ms(load_profile(run.config.on), [network_of(run, winner), *near])
     ms, best = min(zip(near_ms, near, strict=True), key=lambda found: abs(found[0] - target_ms))
     if abs(ms / target_ms - 1) > SAME_LATENCY:
         say(f"no width of MobileNetV2 is as fast as the winner ({target_ms:.4g} ms): the nearest takes {ms:.4g} ms")

@@ -5,7 +5,7 @@ import torch
 from hwnas.datasets import Splits
 from hwnas.nn import Compute, Network
 from hwnas.ranks import first_alone
-from hwnas.spaces import SpaceConfig, build_space
+from hwnas.spaces import build_space, config_of
 from hwnas.stages.progress import progress
 from hwnas.stages.run import LABELS, Run, say
 from hwnas.stages.search import load_compute, workers
@@ -30,14 +30,14 @@ def run_stage(run: Run) -> None:
 
 def checkpoint_name(network: Record) -> str:
     """Names the files of a training after what is trained, so that another winner does not meet its checkpoint."""
-    return f"{network['space']}-w{network['width_mult']:g}-{''.join(map(str, network['arch']))}"
+    between = "." if max(network["arch"]) > 9 else ""  # else 1, 12 and 11, 2 would be one name
+    return f"{network['space']}-w{network['width_mult']:g}-{between.join(map(str, network['arch']))}"
 
 
-def build_network(network: Record, seed: int) -> Network:
-    """A network of `selection.json` with fresh weights that follow from the seed."""
-    torch.manual_seed(seed)
-    config = SpaceConfig(network["space"], network["resolution"], network["num_classes"], network["width_mult"])
-    return Network(build_space(config), tuple(network["arch"]))
+def build_network(run: Run, network: Record) -> Network:
+    """A network of the run's `selection.json` with fresh weights that follow from the seed."""
+    torch.manual_seed(run.config.seed)
+    return Network(build_space(config_of(network, run.path)), tuple(network["arch"]))
 
 
 def _train(run: Run, label: str, name: str, record: Record, splits: Splits, compute: Compute) -> Record:
@@ -52,7 +52,7 @@ def train_from_scratch(
 
     Its files in the run directory are `stem`.pt and `stem`.jsonl, from which an interrupted training goes on.
     """
-    network, resolution = build_network(record, run.config.seed), run.config.resolution
+    network, resolution = build_network(run, record), run.config.resolution
     recipe = run.recipe(epochs, run.config.lr, splits)
     files = run.file(f"{stem}.pt"), run.file(f"{stem}.jsonl")
     training = Training(

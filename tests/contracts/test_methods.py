@@ -31,7 +31,8 @@ from hwnas.supernet import (
 from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
-TYPICAL = ("proxyless_small", "nas_bench_macro", "nas_bench_201")  # shared weights; separate ones; a graph
+# shared weights; separate ones; branches, and two decisions of a slot; a graph
+TYPICAL = ("proxyless_small", "nas_bench_macro", "shufflenet_spos", "nas_bench_201")
 
 
 def images_of(count):

@@ -15,13 +15,13 @@ from hwnas.devices import load_profile
 from hwnas.nn import Network, layer_weights
 from hwnas.nn.ops import BlockModule
 from hwnas.runtimes import RUNTIMES
-from hwnas.runtimes.litert_metadata import metadata_text, operator_names
+from hwnas.runtimes.litert_graph import metadata_text, operator_names
 from hwnas.runtimes.runtime import ReducedDtype
 from hwnas.spaces import Space, SpaceConfig, build_space, op
 from hwnas.spaces.darts import darts
 from hwnas.spaces.graph import GraphBuilder
-from hwnas.spaces.layers import block
 from hwnas.spaces.nas_bench_201 import nas_bench_201
+from hwnas.spaces.operators import block
 from hwnas.stages.export import SHIPPED
 from hwnas.stages.networks import measure_together
 
@@ -65,6 +65,31 @@ BLOCKS_WITHOUT_STRIDE = [
     *(op(kind, (8, 9, 9), 8, k=3) for kind in ("max_pool", "avg_pool")),
     op("relu_conv_pair", (8, 8, 8), 16, 2, k=3),
 ]
+BLOCKS_FBNET = [
+    op("conv", (3, 17, 17), 16, 2, k=3, relu=1),
+    op("fbnet_ir", (16, 9, 9), 16, e=1, k=3, g=2),
+    op("fbnet_ir", (16, 9, 9), 24, 2, e=1, k=5, g=2),
+    op("fbnet_ir", (24, 5, 5), 24, e=3, k=3, g=1),
+    op("classifier", (24, 5, 5), 10),
+]
+BLOCKS_UIB = [
+    op("uib", (8, 9, 9), 24, 2, e=3, a=5, k=5),
+    op("uib", (24, 5, 5), 24, e=2, a=0, k=3),
+    op("uib", (24, 5, 5), 24, e=4, a=0, k=0),
+    op("uib", (24, 5, 5), 32, 2, e=2, a=3, k=0),
+    op("classifier", (32, 3, 3), 10, h=48, relu=1),
+]
+BLOCKS_SHUFFLE = [
+    op("shuffle", (16, 9, 9), 24, 2, h=12, k=5),
+    op("shuffle", (24, 5, 5), 24, h=10, k=7),
+    op("xception", (24, 5, 5), 24, h=14),
+    op("xception", (24, 5, 5), 40, 2, h=14),
+    op("classifier", (40, 3, 3), 10),
+]
+CHAINS = {
+    **{"v2": BLOCKS, "v3": BLOCKS_V3, "cells": BLOCKS_CELLS},
+    **{"fbnet": BLOCKS_FBNET, "uib": BLOCKS_UIB, "shuffle": BLOCKS_SHUFFLE},
+}
 
 
 def trained_like(module: torch.nn.Module) -> torch.nn.Module:
@@ -251,7 +276,7 @@ def test_metadata_is_kept_inside_and_the_file_still_runs(network_files, tmp_path
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("spec", BLOCKS + BLOCKS_V3 + BLOCKS_CELLS + BLOCKS_WITHOUT_STRIDE, ids=str)
+@pytest.mark.parametrize("spec", [*itertools.chain(*CHAINS.values()), *BLOCKS_WITHOUT_STRIDE], ids=str)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     module = trained_like(BlockModule(block(spec)))
@@ -265,7 +290,7 @@ def test_every_kind_of_block_computes_what_torch_computes(name, spec, tmp_path):
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
 
 
-@pytest.mark.parametrize("specs", [BLOCKS, BLOCKS_V3, BLOCKS_CELLS], ids=["v2", "v3", "cells"])
+@pytest.mark.parametrize("specs", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     runtime, blocks, shape = RUNTIMES[name], [block(spec) for spec in specs], specs[0].in_shape
@@ -278,6 +303,17 @@ def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     expected, found = (runtime.load(path, 1).run(x) for path in (converted, built))
     assert found.shape == expected.shape
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
+    if specs in (BLOCKS_FBNET, BLOCKS_SHUFFLE):  # grouped convolutions, transposes and branches are reduced too
+        assert_reduced_alike(name, converted, built, x, tmp_path)
+
+
+def assert_reduced_alike(name, converted, built, x, tmp_path):
+    for dtype in get_args(ReducedDtype):
+        reduced = [path.with_stem(f"{path.stem}_{dtype}") for path in (converted, built)]
+        for exact, path in zip((converted, built), reduced, strict=True):
+            RUNTIMES[name].reduce(exact, dtype, [x], path)
+        assert executed(name, reduced[0], tmp_path) == executed(name, reduced[1], tmp_path)
+        assert relative_error(*(RUNTIMES[name].load(path, 1).run(x) for path in reduced)) < ROUNDING[dtype]
 
 
 def small_graph() -> Space:

@@ -8,8 +8,8 @@ import pytest
 from hwnas.errors import UserError
 from hwnas.latency.transfer import choose_rows, left_out_pct, scaled, transfer
 from hwnas.spaces import OpSpec, SpaceConfig, build_space
-from hwnas.spaces.layers import is_free
 from hwnas.spaces.macs import op_macs
+from hwnas.spaces.operators import is_free
 
 
 @pytest.fixture(scope="module")

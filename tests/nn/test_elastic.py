@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from hwnas.nn import Supernet
-from hwnas.nn.elastic import ElasticConv, ElasticExcitation, shares
-from hwnas.nn.ops import ConvBatchNorm, Excitation
+from hwnas.nn.elastic import ElasticBlock, ElasticConv, ElasticExcitation, alike
+from hwnas.nn.ops import BlockModule, ConvBatchNorm, Excitation
 from hwnas.spaces import SpaceConfig, build_space, extremes
-from hwnas.spaces.layers import Block, Conv, Linear, SqueezeExcite
+from hwnas.spaces.layers import Block, Branches, Conv, Linear, Shuffle, SqueezeExcite
 
 SMALL, LARGE = Conv(4, 6, 3, groups=1), Conv(8, 12, 7, groups=1)
 
@@ -47,7 +47,7 @@ def test_squeeze_and_excitation_of_an_option_is_the_first_channels():
 
 def test_every_searched_layer_of_mobilenet_v3_shares_its_weights():
     net = Supernet(build_space(SpaceConfig("mobilenet_v3", 32, 4, width_mult=0.25)))
-    assert all(slot.elastic is not None for slot in net.slots if len(slot.options) > 1)
+    assert all(isinstance(*slot.blocks, ElasticBlock) for slot in net.slots if len(slot.options) > 1)
 
 
 def test_only_what_ran_gets_a_gradient():
@@ -58,21 +58,58 @@ def test_only_what_ran_gets_a_gradient():
     arch = (smallest, skip, *[0] * 10)
     net(torch.randn(2, *space.input_shape), arch).sum().backward()
     assert all(p.grad is None for p in net.slots[3].parameters())  # stem, first block, layer 0, then layer 1: skipped
-    depthwise = net.slots[2].elastic.layers[1].weight.grad
+    depthwise = net.slots[2].blocks[0].layers[1].weight.grad
     assert depthwise[:48, :, 2:5, 2:5].abs().sum() > 0
     assert depthwise[48:].abs().sum() == 0
     assert depthwise[..., 0].abs().sum() == 0
 
 
+def depthwise(channels):
+    return Conv(channels, channels, 3, groups=channels)
+
+
 def test_only_alike_blocks_share():
-    pair = Block((SMALL,)), Block((LARGE,))
-    assert shares(pair)
-    assert not shares(pair[:1])
-    assert not shares((pair[0], Block((SMALL, LARGE))))
-    assert not shares((Block((Linear(2, 2),)), Block((Linear(2, 3),))))
-    excited = Block((LARGE, SqueezeExcite(12, 4)))
-    assert shares((excited, excited))
-    assert not shares((excited, Block((LARGE, SMALL))))
+    pair = [Block((SMALL,)), Block((LARGE,))]
+    assert alike(pair) == [pair]
+    assert alike([*pair, pair[0]]) == [pair]
+    longer = Block((SMALL, LARGE))
+    assert alike([pair[0], longer, pair[1]]) == [pair, [longer]]
+    for other in (
+        Block((Linear(2, 2),)),
+        Block((LARGE, SqueezeExcite(12, 4))),
+        Block((depthwise(4),)),
+        Block((Conv(4, 6, groups=2),)),
+        Block((Branches((), (SMALL,), halved=True),)),
+    ):
+        assert alike([*pair, other]) == [pair, [other]]
+    linear = [Block((Linear(2, 2),)), Block((Linear(2, 3),))]
+    assert alike(linear) == [[block] for block in linear]  # never slices
+    grouped = [Block((Conv(4, 6, groups=2),)), Block((Conv(4, 8, groups=2),))]
+    assert alike(grouped) == [[block] for block in grouped]  # the second group begins elsewhere
+
+
+def test_branches_share_within_each_branch():
+    narrow, wide = (Branches((), (Conv(4, h), depthwise(h), Conv(h, 4)), halved=True) for h in (3, 6))
+    blocks = [Block((Shuffle(8, 4), branches)) for branches in (narrow, wide)]
+    assert alike(blocks) == [blocks]
+    elastic, x = ElasticBlock(blocks), torch.randn(2, 8, 5, 5)
+    elastic(x, blocks[0]).sum().backward()
+    weight = elastic.layers[1].second[0].weight
+    assert weight.shape == (6, 4, 1, 1)
+    assert weight.grad[:3].abs().sum() > 0
+    assert weight.grad[3:].eq(0).all()
+    alone = BlockModule(blocks[0])
+    elastic.copy_to(alone)
+    torch.testing.assert_close(alone.eval()(x), elastic.eval()(x, blocks[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [("fbnet", {2}), ("mobilenet_v4", {3, 4}), ("shufflenet_spos", {2}), ("shufflenet_spos_channels", {2})],
+)
+def test_options_of_one_kind_share_their_weights(name, groups):
+    net = Supernet(build_space(SpaceConfig(name, 32, 4, width_mult=0.25)))
+    assert {len(slot.blocks) for slot in net.slots if len(slot.options) > 1} == groups
 
 
 V3 = build_space(SpaceConfig("mobilenet_v3", 32, 4, width_mult=0.25))
@@ -122,13 +159,24 @@ def test_a_kernel_is_transformed_step_by_step_and_stands_alone_the_same():
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_sorting_leaves_what_the_largest_network_computes(training):
-    net = warmed_up(Supernet(V3, kernel_transforms=True)).train(training)
-    smallest, largest = extremes(V3)
+@pytest.mark.parametrize(
+    ("name", "wide", "narrow"),
+    [
+        ("mobilenet_v3", "k7e6", "k7e3"),
+        ("mobilenet_v4", "e6", "e2"),
+        ("fbnet", "k5_e6", "k5_e3"),
+        ("shufflenet_spos_channels", "w2", "w0.2"),  # hidden channels of a branch
+    ],
+)
+def test_sorting_leaves_what_the_largest_network_computes(name, wide, narrow, training):
+    space = build_space(SpaceConfig(name, 32, 4, width_mult=0.25))
+    net = warmed_up(Supernet(space, kernel_transforms=True)).train(training)
+    largest = extremes(space)[1]
+    narrower = space.from_names(tuple(narrow if choice == wide else choice for choice in space.to_names(largest)))
     net.slots[-1].eval()  # its dropout
-    before = logits(net, [largest, smallest])
+    before = logits(net, [largest, narrower])
     net.sort_hidden([(choice,) for choice in largest])
-    after = logits(net, [largest, smallest])
+    after = logits(net, [largest, narrower])
     torch.testing.assert_close(after[0], before[0], rtol=1e-3, atol=1e-3)
     assert not torch.allclose(after[1], before[1], rtol=1e-2)  # smaller ones are of other channels now
 
@@ -143,6 +191,6 @@ def test_sorted_channels_fall_in_importance_within_the_widths_that_were_trained(
     torch.testing.assert_close(logits(net, [largest, middle]), before, rtol=1e-3, atol=1e-3)
     slot = net.slots[2]
     inner = slot.options[middle[0]].layers[0].out_channels
-    importance = slot.elastic.layers[-1].weight.detach().abs().sum((0, 2, 3))
+    importance = slot.blocks[0].layers[-1].weight.detach().abs().sum((0, 2, 3))
     for part in (importance[:inner], importance[inner:]):
         assert part.diff().le(0).all()

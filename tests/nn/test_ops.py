@@ -7,8 +7,9 @@ import torchvision
 from hwnas.nn import Network, layer_weights
 from hwnas.nn.ops import BlockModule, ConvBatchNorm, Dense, Excitation, MeanOverImage
 from hwnas.spaces import SpaceConfig, build_space, extremes, op, published_arch
-from hwnas.spaces.layers import block, weight_shapes
+from hwnas.spaces.layers import weight_shapes
 from hwnas.spaces.macs import op_activations
+from hwnas.spaces.operators import block
 
 
 def unlike_new(module):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from hwnas.spaces import SpaceConfig, build_space, macs, params
-from hwnas.spaces.layers import is_free
+from hwnas.spaces.operators import is_free
 
 SPACE = build_space(SpaceConfig("proxyless_small", 32, 2))
 HOSTILE = '<script>alert("x")</script>'

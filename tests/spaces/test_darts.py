@@ -110,7 +110,7 @@ def test_an_operation_has_weights_for_each_node_that_it_may_read():
     supernet = Supernet(SMALL)
     inputs = [d.name for d in SMALL.decisions].index("normal.node1.inputs")
     slot = next(number for number, slot in enumerate(SMALL.slots) if slot.decisions[:1] == (inputs,))
-    assert len(supernet.slots[slot].separate) == 2 * 6  # it reads nodes 0 or 1: six operations with layers on each
+    assert len(supernet.slots[slot].blocks) == 2 * 6  # it reads nodes 0 or 1: six operations with layers on each
     arch = [0] * len(SMALL.decisions)
     for choice, reads in ((0, 0), (2, 1)):  # "0,1" and "1,2"
         arch[inputs] = choice

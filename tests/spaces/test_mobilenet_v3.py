@@ -3,7 +3,8 @@
 import pytest
 
 from hwnas.spaces import SpaceConfig, build_space, op
-from hwnas.spaces.layers import Conv, Linear, SqueezeExcite, block
+from hwnas.spaces.layers import Conv, Linear, SqueezeExcite
+from hwnas.spaces.operators import block
 
 
 def test_the_space_has_the_shape_of_once_for_alls():

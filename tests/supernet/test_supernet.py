@@ -69,7 +69,7 @@ def test_recalibrated_statistics_are_the_plain_mean_over_the_batches():
     batches = calibration_batches(images_of(24), 32, 3, 8, CPU)
     assert [len(b) for b in batches] == [8, 8, 8]
     recalibrate(net, arch, batches, CPU)
-    stem = net.slots[0].separate[0].layers[0] if len(net.slots[0].separate) else net.slots[0].elastic.layers[0]
+    stem = net.slots[0].blocks[0].layers[0]
     with torch.no_grad():
         means = torch.stack([stem.conv(b).mean((0, 2, 3)) for b in batches])
     torch.testing.assert_close(stem.bn.running_mean, means.mean(0))

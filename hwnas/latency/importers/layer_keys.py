@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.errors import UserError
 from hwnas.latency.importers.imported import Row, malformed, number, whole
 from hwnas.spaces import OpSpec, op
-from hwnas.spaces.layers import block
+from hwnas.spaces.operators import block
 
 SIZE = r"[1-9]\d{0,5}"
 KEY = re.compile(

@@ -11,7 +11,7 @@ from hwnas.devices import FakeDevice, load_profile
 from hwnas.errors import UserError
 from hwnas.latency import TablePredictor
 from hwnas.latency.importers import hw_nas_bench_fbnet, import_table
-from hwnas.latency.profiler import identity
+from hwnas.latency.profiler import identity, rows_to_measure
 from hwnas.latency.table import IDENTITY_KEYS, LatencyTable
 from hwnas.spaces import PUBLISHED, SpaceConfig, build_space, published_arch
 from hwnas.spaces.chain import SKIP
@@ -158,9 +158,11 @@ def test_fbnet_sums_are_the_published_latencies_of_networks(tmp_path, device):
     """HW-NAS-Bench's own sums of 5,000 networks, against sums of the imported rows."""
     path = peers.shared("help_fbnet", "hwnasbench_fbnet_lut_recovered.json")
     published = np.load(peers.shared("help_fbnet", "fbnet_cifar100_latency.npz"))
+    space = build_space(hw_nas_bench_fbnet.SPACE)
     ms = medians_ms(imported("hw-nas-bench-fbnet", path, tmp_path, device))
-    layers = np.array([[*(ms[str(spec)] for spec in options), 0.0] for options in hw_nas_bench_fbnet.layers()])
-    fixed_ms = ms["conv-3x32x32-16-s1-k3"] + ms["conv-352x4x4-1504-s1-k1"] + ms["classifier-1504x4x4-100-s1"]
+    layers = np.array([[*(ms[str(spec)] for spec in options), 0.0] for options in hw_nas_bench_fbnet.layers(space)])
+    fixed_ms = sum(ms[str(slot.options[0])] for slot in space.slots if not slot.decisions)
     sums_ms = fixed_ms + layers[np.arange(22), published["ops"]].sum(axis=1)
     expected_ms = published["latency_ms"][:, list(published["device"]).index(device)]
     np.testing.assert_allclose(sums_ms, expected_ms, atol=1e-4)
+    assert set(ms) == set(rows_to_measure(space))  # a search of this space needs no more
