@@ -25,6 +25,7 @@ from hwnas.spaces.layers import (
 )
 from hwnas.spaces.space import ZERO, OpSpec, make_divisible
 
+KERNELS = ("k", "a")  # the arguments that are sizes of kernels; in `uib` 0 leaves the convolution out
 SQUEEZE = 4  # hidden channels per squeezed one (MobileNetV3, section 5.3)
 
 
@@ -177,6 +178,7 @@ def relu_conv_pair(spec: OpSpec, k: int) -> Block:
 
 def pooled_shortcut(spec: OpSpec) -> Block:
     """Mean of 2 x 2 pixels and a bare 1x1 convolution: beside `relu_conv_pair` where NAS-Bench-201 halves the size."""
+    _check_sides(spec, spec.stride)
     pool = Pool(spec.in_shape[0], "avg", spec.stride, spec.stride)
     return Block((pool, Conv(spec.in_shape[0], spec.out_channels, activation="none", norm=False)))
 
@@ -209,7 +211,14 @@ def max_pool(spec: OpSpec, k: int) -> Block:
 
 def factorized_reduce(spec: OpSpec) -> Block:
     """ReLU, then the reduction: DARTS' skip_connect where the size is halved."""
+    _check_sides(spec, 2)
     return Block((Relu(spec.in_shape[0]), FactorizedReduce(spec.in_shape[0], spec.out_channels)))
+
+
+def _check_sides(spec: OpSpec, stride: int) -> None:
+    """ValueError where pixels of the last row or column would get lost."""
+    if spec.stride != stride or any(side % stride for side in spec.in_shape[1:]):
+        raise ValueError(f"it needs a stride of {stride} and sides that are multiples of it")
 
 
 def normed_classifier(spec: OpSpec) -> Block:

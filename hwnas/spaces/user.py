@@ -11,15 +11,16 @@ import yaml
 
 from hwnas.errors import UserError, unknown
 from hwnas.spaces.chain import SKIP, ChainBuilder
-from hwnas.spaces.operators import KINDS, block
-from hwnas.spaces.space import OpSpec, Space, make_divisible, op
+from hwnas.spaces.layers import shape_after
+from hwnas.spaces.operators import KERNELS, KINDS, block
+from hwnas.spaces.space import ZERO, OpSpec, Space, make_divisible, op
 
 SUFFIXES = (".yaml", ".yml")
 NAME = re.compile(r"[A-Za-z]\w*")
 MOST = {"channels": 16_384, "stride": 4, "layers": 100, "stages": 50, "choices": 200}
 FLAGS = ("hs", "relu", "se")  # arguments that are 0 or 1
-KERNELS = ("k", "a")  # arguments that are odd; in `uib` 0 leaves a convolution out
 MOST_KERNEL = 31
+ALLOWED = sorted(set(KINDS) - {ZERO})  # a chain has no other path
 
 
 def is_file(name: str) -> bool:
@@ -118,6 +119,7 @@ def _add_fixed(chain: ChainBuilder, part: Part, width_mult: float) -> None:
     channels = make_divisible(part.whole("channels", 1, MOST["channels"]) * width_mult)
     stride = part.whole("stride", 1, MOST["stride"], default=1)
     spec = _operator(part, chain, channels, stride, width_mult, own_keys=("channels", "stride"))
+    _check_shape(part, spec)
     chain.fixed(spec.kind, channels, spec.stride, **dict(spec.args))
 
 
@@ -137,6 +139,8 @@ def _add_stage(chain: ChainBuilder, name: str, stage: Part, width_mult: float) -
             for choice, value in choices.content.items()
             if keeps or not _is_skip(value)
         }
+        for choice, spec in options.items():
+            _check_shape(choices.part(choice, choices.content[choice]), spec)
         _refuse_twins(choices, options)
         if len(options) > 1:
             chain.chosen(f"{name}.layer{layer}", options)
@@ -163,8 +167,8 @@ def _operator(
 ) -> OpSpec:
     """What follows the chain, by a mapping that holds kind, arguments of the kind, and `own_keys` that others read."""
     kind = part.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise part.error(unknown("kind", str(kind), KINDS))
+    if not isinstance(kind, str) or kind not in ALLOWED:
+        raise part.error(unknown("kind", str(kind), ALLOWED))
     parameters = list(inspect.signature(KINDS[kind]).parameters.values())[1:]  # the first is the operator itself
     names = {p.name: p.default is not p.empty for p in parameters}
     by_factor = "e" in part.content and "e" not in names and "h" in names
@@ -182,6 +186,14 @@ def _operator(
     except ValueError as error:
         raise part.error(f"{spec}: {error}") from None
     return spec
+
+
+def _check_shape(part: Part, spec: OpSpec) -> None:
+    """UserError for an operator that cannot make what is to follow: a pooling keeps its channels, say."""
+    made = shape_after(block(spec).layers, spec.in_shape)
+    if made != spec.out_shape:
+        made_of, wanted = ("x".join(map(str, shape)) for shape in (made, spec.out_shape))
+        raise part.error(f"{spec} makes {made_of}, and {wanted} are needed here")
 
 
 def _argument(part: Part, name: str) -> int:

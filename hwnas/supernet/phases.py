@@ -9,11 +9,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hwnas.spaces import extremes
+from hwnas.spaces import extremes, operators
 from hwnas.spaces.space import Arch, OpSpec, Space
 
-KERNEL = "k"  # as the arguments of an `OpSpec` name it
-HIDDEN = ("e", "h")
+HIDDEN = ("e", "h")  # as the arguments of an `OpSpec` name it
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def _pairs(space: Space, largest: Arch, d: int, choice: int) -> Iterator[tuple[O
 
 
 def _without_kernel(spec: OpSpec) -> tuple[object, ...]:
-    args = tuple((name, value) for name, value in spec.args if name != KERNEL)
+    args = tuple((name, bool(value) if name in operators.KERNELS else value) for name, value in spec.args)
     return spec.kind, spec.in_shape, spec.out_channels, spec.stride, args
 
 

@@ -65,6 +65,9 @@ def test_the_phases_of_once_for_alls_own_space_are_the_published_ones():
 def test_spaces_without_kernels_or_expansions_have_fewer_phases():
     macro = build_space(SpaceConfig("nas_bench_macro", 32, 10))  # kernel and expansion are one choice
     assert [phase.name for phase in phases(macro)] == ["largest", "last layers' depths", "depths", "expansions"]
+    bottlenecks = build_space(SpaceConfig("mobilenet_v4", 32, 10))  # two kernels, each of which may be left out
+    kernels = next(phase for phase in phases(bottlenecks) if phase.name == "kernels")
+    assert names_in(kernels, bottlenecks, 0) == {"extra33", "extra35", "extra53", "extra55"}
     large = build_space(SpaceConfig("mobilenet_v3_large", 32, 10))
     assert "expansions" not in [phase.name for phase in phases(large)]
 
