@@ -13,7 +13,7 @@ from hwnas.nn.network import Supernet
 from hwnas.spaces.space import Space
 
 Precision = Literal["auto", "fp32", "bf16"]
-TIMED_STEPS = 3
+TIMED_STEPS = 5
 CLEARLY = 0.9  # of the usual settings' time: what counts as faster
 
 
@@ -64,8 +64,8 @@ def name(compute: Compute) -> str:
     return f"{compute.device}, {layout}, {'bf16' if compute.autocast else 'fp32'}"
 
 
-def step_ms(space: Space, compute: Compute, batch_size: int) -> float:
-    """The fastest of a few training steps along one path, after one to warm up.
+def timed_step(space: Space, compute: Compute, batch_size: int) -> Callable[[], float]:
+    """A training step along one path, and what it took in milliseconds.
 
     On a CPU, one thread's own time: other processes, which may change from run to run, must not change the choice.
     """
@@ -80,7 +80,7 @@ def step_ms(space: Space, compute: Compute, batch_size: int) -> float:
         loss.backward()
         net.zero_grad(set_to_none=True)
 
-    return min(_timed_ms(step, compute) for _ in range(1 + TIMED_STEPS))
+    return lambda: _timed_ms(step, compute)
 
 
 def _timed_ms(function: Callable[[], None], compute: Compute) -> float:
@@ -107,10 +107,12 @@ def fastest(space: Space, batch_size: int, precision: Precision = "auto") -> tup
     """The fastest settings for training this space here, and what each candidate took in milliseconds a step.
 
     The first candidate, which is usually the best, stays unless another one is clearly faster: a tie decided by noise
-    would make two runs of one seed differ.
+    would make two runs of one seed differ. Candidates take turns, so that other processes slow all of them down.
     """
     with one_thread():
-        found = {compute: step_ms(space, compute, batch_size) for compute in candidates(precision)}
+        steps = {compute: timed_step(space, compute, batch_size) for compute in candidates(precision)}
+        rounds = [{compute: step() for compute, step in steps.items()} for _ in range(1 + TIMED_STEPS)]
+    found = {compute: min(times[compute] for times in rounds) for compute in steps}  # the first round warms up
     usual, best = next(iter(found)), min(found, key=lambda c: found[c])
     chosen = best if found[best] < CLEARLY * found[usual] else usual
     return chosen, {name(c): ms for c, ms in found.items()}

@@ -23,7 +23,7 @@ def test_every_candidate_is_timed_and_threads_are_given_back():
 def test_only_a_clear_gain_changes_the_usual_settings(monkeypatch, second_ms, expected):
     two = [Compute("cpu", True), Compute("cpu", False)]
     monkeypatch.setattr(compute, "candidates", lambda precision: two)
-    monkeypatch.setattr(compute, "step_ms", lambda space, c, batch: 100.0 if c == two[0] else second_ms)
+    monkeypatch.setattr(compute, "timed_step", lambda space, c, batch: lambda: 100.0 if c == two[0] else second_ms)
     assert fastest(SPACE, 8)[0] == two[expected]
 
 
