@@ -317,7 +317,7 @@ def assert_reduced_alike(name, converted, built, x, tmp_path):
 
 
 def small_graph() -> Space:
-    """A cell whose node is a sum, whose operators share their input, and whose output is a concatenation."""
+    """A cell whose node is a sum, whose operators share their input, and whose output is a concatenation, shuffled."""
     graph = GraphBuilder("small", 16)
     stem = graph.fixed("conv_bn", (0,), 8, k=3)
     node = graph.fixed("relu_conv", (stem,), 8, k=3)
@@ -327,7 +327,8 @@ def small_graph() -> Space:
     graph.fixed("avg_pool", (stem,), 8, k=3, to=other)
     both = graph.fixed("relu_conv", (node, other), 8, k=1)
     graph.fixed("sep_conv", (node,), 8, k=3, to=both)
-    graph.fixed("normed_classifier", (both,), 10)
+    shuffled = graph.fixed("shuffle", (both, other), 16, h=8, k=3)
+    graph.fixed("normed_classifier", (shuffled,), 10)
     return graph.space()
 
 
