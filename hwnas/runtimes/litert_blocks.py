@@ -58,6 +58,7 @@ class Graph:
         self.model.operatorCodes, self.model.subgraphs = [], [self.graph]
         self.graph.name, self.graph.tensors, self.graph.operators = b"main", [], []
         self.codes: dict[tuple[int, int], int] = {}
+        self.padded: dict[tuple[int, int], int] = {}  # (tensor, pixels): two branches that pad one input share it
         self.graph.inputs = [self.tensor(input_shape)]
 
     def tensor(self, shape: tuple[int, ...]) -> int:
@@ -241,10 +242,13 @@ def _same_is_symmetric(layer: Conv, shape: tuple[int, ...]) -> bool:
 
 
 def _pad(graph: Graph, x: int, pixels: int) -> int:
+    if (x, pixels) in graph.padded:
+        return graph.padded[x, pixels]
     _, height, width, channels = graph.shape(x)
     amounts = np.array([[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], np.int32)
     out = (1, height + 2 * pixels, width + 2 * pixels, channels)
-    return graph.operator("PAD", [x, graph.constant(amounts)], out, tfl.PadOptionsT())
+    graph.padded[x, pixels] = graph.operator("PAD", [x, graph.constant(amounts)], out, tfl.PadOptionsT())
+    return graph.padded[x, pixels]
 
 
 def _global_pool(graph: Graph, x: int) -> int:

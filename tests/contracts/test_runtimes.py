@@ -44,17 +44,18 @@ BLOCKS_V3 = [
     op("conv", (32, 3, 3), 64, 1, k=1, hs=1),
     op("classifier", (64, 3, 3), 10, h=48),
 ]
-# Groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units.
+# Groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units. Both branches of the first
+# xception pad its input, of even size.
 BLOCKS_LATER = [
-    op("conv", (3, 17, 17), 16, 2, k=3, relu=1),
-    op("fbnet_ir", (16, 9, 9), 16, e=1, k=3, g=2),
-    op("fbnet_ir", (16, 9, 9), 24, e=1, k=5, g=2),
-    op("uib", (24, 9, 9), 24, e=3, a=5, k=3),
-    op("uib", (24, 9, 9), 24, e=2, a=0, k=0),
-    op("shuffle", (24, 9, 9), 40, 2, h=12, k=5),
-    op("shuffle", (40, 5, 5), 40, h=10, k=7),
+    op("conv", (3, 19, 19), 16, 2, k=3, relu=1),
+    op("fbnet_ir", (16, 10, 10), 16, e=1, k=3, g=2),
+    op("fbnet_ir", (16, 10, 10), 24, e=1, k=5, g=2),
+    op("uib", (24, 10, 10), 24, e=3, a=5, k=3),
+    op("uib", (24, 10, 10), 24, e=2, a=0, k=0),
+    op("xception", (24, 10, 10), 40, 2, h=14),
     op("xception", (40, 5, 5), 40, h=14),
-    op("xception", (40, 5, 5), 64, 2, h=14),
+    op("shuffle", (40, 5, 5), 40, h=10, k=7),
+    op("shuffle", (40, 5, 5), 64, 2, h=12, k=5),
     op("uib", (64, 3, 3), 32, 2, e=2, a=3, k=0),
     op("classifier", (32, 2, 2), 10, h=48, relu=1),
 ]
