@@ -65,31 +65,22 @@ BLOCKS_WITHOUT_STRIDE = [
     *(op(kind, (8, 9, 9), 8, k=3) for kind in ("max_pool", "avg_pool")),
     op("relu_conv_pair", (8, 8, 8), 16, 2, k=3),
 ]
-BLOCKS_FBNET = [
-    op("conv", (3, 17, 17), 16, 2, k=3, relu=1),
-    op("fbnet_ir", (16, 9, 9), 16, e=1, k=3, g=2),
-    op("fbnet_ir", (16, 9, 9), 24, 2, e=1, k=5, g=2),
-    op("fbnet_ir", (24, 5, 5), 24, e=3, k=3, g=1),
-    op("classifier", (24, 5, 5), 10),
+# Groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units. Both branches of the first
+# xception pad its input, of even size.
+BLOCKS_LATER = [
+    op("conv", (3, 19, 19), 16, 2, k=3, relu=1),
+    op("fbnet_ir", (16, 10, 10), 16, e=1, k=3, g=2),
+    op("fbnet_ir", (16, 10, 10), 24, e=1, k=5, g=2),
+    op("uib", (24, 10, 10), 24, e=3, a=5, k=3),
+    op("uib", (24, 10, 10), 24, e=2, a=0, k=0),
+    op("xception", (24, 10, 10), 40, 2, h=14),
+    op("xception", (40, 5, 5), 40, h=14),
+    op("shuffle", (40, 5, 5), 40, h=10, k=7),
+    op("shuffle", (40, 5, 5), 64, 2, h=12, k=5),
+    op("uib", (64, 3, 3), 32, 2, e=2, a=3, k=0),
+    op("classifier", (32, 2, 2), 10, h=48, relu=1),
 ]
-BLOCKS_UIB = [
-    op("uib", (8, 9, 9), 24, 2, e=3, a=5, k=5),
-    op("uib", (24, 5, 5), 24, e=2, a=0, k=3),
-    op("uib", (24, 5, 5), 24, e=4, a=0, k=0),
-    op("uib", (24, 5, 5), 32, 2, e=2, a=3, k=0),
-    op("classifier", (32, 3, 3), 10, h=48, relu=1),
-]
-BLOCKS_SHUFFLE = [
-    op("shuffle", (16, 9, 9), 24, 2, h=12, k=5),
-    op("shuffle", (24, 5, 5), 24, h=10, k=7),
-    op("xception", (24, 5, 5), 24, h=14),
-    op("xception", (24, 5, 5), 40, 2, h=14),
-    op("classifier", (40, 3, 3), 10),
-]
-CHAINS = {
-    **{"v2": BLOCKS, "v3": BLOCKS_V3, "cells": BLOCKS_CELLS},
-    **{"fbnet": BLOCKS_FBNET, "uib": BLOCKS_UIB, "shuffle": BLOCKS_SHUFFLE},
-}
+CHAINS = {"v2": BLOCKS, "v3": BLOCKS_V3, "cells": BLOCKS_CELLS, "later": BLOCKS_LATER}
 
 
 def trained_like(module: torch.nn.Module) -> torch.nn.Module:
@@ -115,7 +106,10 @@ def numpy_weights(module):
 
 
 def executed(name: str, path, tmp_path) -> list[str]:
-    """The operators that the runtime executes of a file, after its own optimisation."""
+    """The operators that the runtime executes of a file, after its own optimisation.
+
+    Which of two branches ONNX Runtime puts first differs between equal files: with branches they are sorted.
+    """
     if name == "litert":
         return operator_names(path.read_bytes())
     import onnx
@@ -124,7 +118,8 @@ def executed(name: str, path, tmp_path) -> list[str]:
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return [f"{n.domain}:{n.op_type}" for n in onnx.load(options.optimized_model_filepath).graph.node]
+    found = [f"{n.domain}:{n.op_type}" for n in onnx.load(options.optimized_model_filepath).graph.node]
+    return sorted(found) if ":Concat" in found else found
 
 
 def buffer_alignments(path) -> list[int]:
@@ -303,7 +298,7 @@ def test_every_kind_of_block_is_built_as_it_is_converted(name, specs, tmp_path):
     expected, found = (runtime.load(path, 1).run(x) for path in (converted, built))
     assert found.shape == expected.shape
     assert relative_error(found, expected) < MAX_RELATIVE_ERROR
-    if specs in (BLOCKS_FBNET, BLOCKS_SHUFFLE):  # grouped convolutions, transposes and branches are reduced too
+    if specs is BLOCKS_LATER:  # of the others' layers are the networks above
         assert_reduced_alike(name, converted, built, x, tmp_path)
 
 
