@@ -65,17 +65,18 @@ BLOCKS_WITHOUT_STRIDE = [
     *(op(kind, (8, 9, 9), 8, k=3) for kind in ("max_pool", "avg_pool")),
     op("relu_conv_pair", (8, 8, 8), 16, 2, k=3),
 ]
-# Groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units.
+# Groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units. Both branches of the first
+# xception pad its input, of even size.
 BLOCKS_LATER = [
-    op("conv", (3, 17, 17), 16, 2, k=3, relu=1),
-    op("fbnet_ir", (16, 9, 9), 16, e=1, k=3, g=2),
-    op("fbnet_ir", (16, 9, 9), 24, e=1, k=5, g=2),
-    op("uib", (24, 9, 9), 24, e=3, a=5, k=3),
-    op("uib", (24, 9, 9), 24, e=2, a=0, k=0),
-    op("shuffle", (24, 9, 9), 40, 2, h=12, k=5),
-    op("shuffle", (40, 5, 5), 40, h=10, k=7),
+    op("conv", (3, 19, 19), 16, 2, k=3, relu=1),
+    op("fbnet_ir", (16, 10, 10), 16, e=1, k=3, g=2),
+    op("fbnet_ir", (16, 10, 10), 24, e=1, k=5, g=2),
+    op("uib", (24, 10, 10), 24, e=3, a=5, k=3),
+    op("uib", (24, 10, 10), 24, e=2, a=0, k=0),
+    op("xception", (24, 10, 10), 40, 2, h=14),
     op("xception", (40, 5, 5), 40, h=14),
-    op("xception", (40, 5, 5), 64, 2, h=14),
+    op("shuffle", (40, 5, 5), 40, h=10, k=7),
+    op("shuffle", (40, 5, 5), 64, 2, h=12, k=5),
     op("uib", (64, 3, 3), 32, 2, e=2, a=3, k=0),
     op("classifier", (32, 2, 2), 10, h=48, relu=1),
 ]
@@ -311,7 +312,7 @@ def assert_reduced_alike(name, converted, built, x, tmp_path):
 
 
 def small_graph() -> Space:
-    """A cell whose node is a sum, whose operators share their input, and whose output is a concatenation."""
+    """A cell whose node is a sum, whose operators share their input, and whose output is a concatenation, shuffled."""
     graph = GraphBuilder("small", 16)
     stem = graph.fixed("conv_bn", (0,), 8, k=3)
     node = graph.fixed("relu_conv", (stem,), 8, k=3)
@@ -321,7 +322,8 @@ def small_graph() -> Space:
     graph.fixed("avg_pool", (stem,), 8, k=3, to=other)
     both = graph.fixed("relu_conv", (node, other), 8, k=1)
     graph.fixed("sep_conv", (node,), 8, k=3, to=both)
-    graph.fixed("normed_classifier", (both,), 10)
+    shuffled = graph.fixed("shuffle", (both, other), 16, h=8, k=3)
+    graph.fixed("normed_classifier", (shuffled,), 10)
     return graph.space()
 
 
