@@ -257,8 +257,8 @@ def _facts(file: Record) -> Sequence[str]:
         f"{ms:.3g} ms with {threads} {'thread' if threads == '1' else 'threads'}"
         for threads, ms in file.get("latency_ms", {}).items()
     ]
-    if "load_ms" in file:
-        facts += [f"loaded in {file['load_ms']:.3g} ms", f"{file['peak_memory_mb']:.3g} MB of memory"]
+    facts += [f"loaded in {file['load_ms']:.3g} ms"] if "load_ms" in file else []
+    facts += [f"{file['peak_memory_mb']:.3g} MB of memory"] if "peak_memory_mb" in file else []
     return facts
 
 
