@@ -31,8 +31,7 @@ from hwnas.supernet import (
 from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
-# shared weights; separate ones; branches, and two decisions of a slot; a graph
-TYPICAL = ("proxyless_small", "nas_bench_macro", "shufflenet_spos", "nas_bench_201")
+TYPICAL = ("proxyless_small", "nas_bench_macro", "nas_bench_201")  # chains with skips and with shortcuts; a graph
 
 
 def images_of(count):
