@@ -133,7 +133,11 @@ def buffer_alignments(path) -> list[int]:
     return [(c.ctypes.data - start) % 16 for c in constants if isinstance(c, np.ndarray) and c.size]
 
 
-@pytest.fixture(scope="module", params=itertools.product(SHIPPED, ("proxyless_small", "mobilenet_v3")), ids="-".join)
+SMALL = [pytest.param((name, "proxyless_small"), id=f"{name}-proxyless_small") for name in SHIPPED]
+LARGER = [pytest.param((name, "mobilenet_v3"), id=f"{name}-mobilenet_v3", marks=pytest.mark.slow) for name in SHIPPED]
+
+
+@pytest.fixture(scope="module", params=[*SMALL, *LARGER])
 def network_files(request, tmp_path_factory):
     """(runtime name, module, space, converted file, built file) of one random network."""
     name, space_name = request.param

@@ -22,8 +22,9 @@ def feasible(hwnas, tmp_path_factory):
     return run
 
 
-MIXING = ("darts", "darts-second-order", "fbnet")  # as slow as there are choices; tiny ones run in tests/contracts
-EACH = [pytest.param(name, marks=pytest.mark.slow if name in MIXING else ()) for name in METHODS]
+# As slow as there are choices; tiny ones run in tests/contracts.
+COSTLY = ("darts", "darts-second-order", "fbnet", "fairnas", "sandwich")
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in COSTLY else ()) for name in METHODS]
 
 
 @pytest.mark.parametrize("method", EACH)

@@ -11,7 +11,7 @@ from quick import QUICK
 from hwnas.errors import UserError
 from hwnas.stages.config import RunConfig
 from hwnas.stages.run import Run
-from hwnas.stages.search import accuracies
+from hwnas.stages.search import shared
 from hwnas.storage import Journal
 
 
@@ -45,7 +45,7 @@ def test_a_smaller_batch_is_told(hwnas, tmp_path, capsys):
 
 
 def test_accuracies_come_in_the_order_of_the_architectures():
-    assert accuracies([(3,), (1,), (2,)], lambda arch: arch[0] / 4) == [0.75, 0.25, 0.5]
+    assert list(shared(lambda arch: arch[0] / 4)([(3,), (1,), (2,)])) == [0.75, 0.25, 0.5]
 
 
 def test_a_learning_rate_may_be_lowered_until_candidates_are_evaluated(hwnas, tmp_path):

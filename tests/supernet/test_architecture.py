@@ -93,7 +93,12 @@ def test_rescaling_leaves_the_others_as_likely_as_they_were():
     torch.testing.assert_close(alpha.softmax(1)[:, [1, 3]], before.softmax(1)[:, [1, 3]])
 
 
-@pytest.mark.parametrize(("relaxation", "unrolled"), [*((way, False) for way in WAYS), ("softmax", True)])
+TWICE = pytest.param(
+    "softmax", True, marks=pytest.mark.slow
+)  # second order: tests/supernet/test_unrolled.py has its parts
+
+
+@pytest.mark.parametrize(("relaxation", "unrolled"), [*((way, False) for way in WAYS), TWICE])
 def test_it_runs_and_resumes_to_the_same_bits(tmp_path, relaxation, unrolled):
     def run(folder, stop_after=99):
         training, chosen, _ = search_of(folder, relaxation, unrolled=unrolled, warmup_share=0.5)
@@ -166,7 +171,7 @@ def target_at(share, predictor=PREDICTOR):
     return smallest + share * (largest - smallest)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.6])
+@pytest.mark.parametrize("share", [0.2, pytest.param(0.6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("relaxation", [*RELAXATIONS, "reinforce"])
 def test_the_expectation_lands_on_the_target(relaxation, share):
     chosen = toy_search(target_at(share), 800, relaxation=relaxation)
