@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hwnas.errors import UserError
 from hwnas.export.diagnosis import conversion_error
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Precision
@@ -121,9 +122,15 @@ def reduce(
     assert precision != "fp32"
     path = model_path(folder, runtime, precision)
     images = [image[None] for image in calibration]
-    RUNTIMES[runtime].reduce(model_path(folder, runtime), precision, images, path)
-    RUNTIMES[runtime].write_metadata(path, dict(metadata))
-    found = logits_of(path, runtime, ref.images)
+    try:
+        RUNTIMES[runtime].reduce(model_path(folder, runtime), precision, images, path)
+        RUNTIMES[runtime].write_metadata(path, dict(metadata))
+        found = logits_of(path, runtime, ref.images)
+    except Exception as error:  # noqa: BLE001 quantisers and runtimes raise whatever they meet
+        raise UserError(
+            f"the {runtime} file of {precision} cannot be made or does not run: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}; leave {precision} out of --precisions"
+        ) from None
     drop_points = 100 * (ref.accuracy - float((found.argmax(1) == ref.labels).mean()))
     failed = ""
     if not np.isfinite(found).all():

@@ -1,6 +1,7 @@
 """A TFLite file as the schema has it: a graph under construction, metadata, and the operators that a file holds."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -189,3 +190,25 @@ def operator_names(content: bytes) -> list[str]:
     names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
     model = tfl.ModelT.InitFromPackedBuf(content, 0)
     return [names[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]
+
+
+def with_finite_padding(content: bytes, lowest: Mapping[str, float]) -> tuple[bytes, dict[str, str]]:
+    """The same model where nothing is padded with minus infinity, which int8 has not, and (padded, its input) by name.
+
+    Before a max-pool the lowest value of what is padded serves as well; `lowest` has it by the tensor's name.
+    """
+    model, padded = tfl.ModelT.InitFromPackedBuf(content, 0), {}
+    tensors = model.subgraphs[0].tensors
+    for node in model.subgraphs[0].operators:
+        if model.operatorCodes[node.opcodeIndex].builtinCode != tfl.BuiltinOperator.PADV2:
+            continue
+        source, _, value = (tensors[i] for i in node.inputs)
+        name = source.name.decode()
+        if np.isneginf(np.frombuffer(bytes(model.buffers[value.buffer].data), np.float32)).all() and name in lowest:
+            model.buffers.append(_buffer(np.array(lowest[name], np.float32).tobytes()))
+            value.buffer = len(model.buffers) - 1
+            padded[tensors[node.outputs[0]].name.decode()] = name
+    if not padded:
+        return content, {}
+    model.buffers = [_own_buffer(b, content) for b in model.buffers]
+    return _packed(model, len(content) + 1024), padded

@@ -24,7 +24,7 @@ def around(layer):
 
 
 def plain():
-    return around(nn.ReLU())
+    return around(nn.MaxPool2d(3, 2, 1))  # files pad it with minus infinity, which int8 has not
 
 
 def bessel():

@@ -50,6 +50,7 @@ def test_files_of_a_brought_model_compute_what_it_computes(exported):
     for name in ("model.tflite", "model.onnx"):
         np.testing.assert_allclose(golden["files"][name]["logits"], expected, rtol=1e-4, atol=1e-4)
     assert record["files"]["litert"]["max_relative_error"] < 1e-4
+    assert all(record["files"][f"{runtime}_int8"]["max_relative_error"] < 0.1 for runtime in ("litert", "ort"))
 
 
 def test_torchvisions_networks_come_with_their_own_normalisation():
