@@ -89,9 +89,7 @@ def test_a_step_moves_nothing_of_an_operator_that_did_not_run(tmp_path):
     space = build_space(SpaceConfig("mobilenet_v3_large", 32, 4, width_mult=0.25))
     archs = [tuple(0 for _ in space.decisions), tuple(len(d.choices) - 1 for d in space.decisions)]
     recipe = Recipe(epochs=1, batch_size=16, flip=False, weight_decay=0.1)
-    training = supernet_training(
-        space, images_of(16 * len(archs)), recipe, CPU, 5, tmp_path, lambda s, r, c: [archs.pop(0)]
-    )
+    training = supernet_training(space, images_of(16 * len(archs)), recipe, CPU, 5, tmp_path, lambda *_: [archs.pop(0)])
     seen = []
 
     def spied(*arguments):
