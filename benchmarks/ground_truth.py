@@ -41,6 +41,7 @@ from hwnas.search import (
 )
 from hwnas.search.evidence import mean_interval
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
+from hwnas.spaces.nas_bench_201 import from_string
 from hwnas.stages import feasible, fit, plan, profile
 from hwnas.stages import search as search_stage
 from hwnas.stages.limits import load_limits
@@ -83,6 +84,16 @@ def nas_bench_macro(data: Path) -> Truth:
     return Truth(space, accuracy, host_predictor("nas_bench_macro", "host_cpu1_litert_fp32"))
 
 
+def nas_bench_201(data: Path) -> Truth:
+    """15,625 cells on CIFAR-10, test accuracy after 200 epochs (https://arxiv.org/abs/2001.00326)."""
+    space, folder = build_space(SpaceConfig("nas_bench_201", 32, 10)), data / "nasbench201"
+    with (folder / "nb201_archs.csv").open() as file:
+        archs = [from_string(space, row["arch_str"]) for row in csv.DictReader(file)]
+    with np.load(folder / "nb201_accuracy.npz") as tables:
+        found = (tables["test_acc_200ep"][:, 0] / 100).tolist()
+    return Truth(space, dict(zip(archs, found, strict=True)), host_predictor("nas_bench_201", "host_cpu1_litert_fp32"))
+
+
 def host_predictor(name: str, device: str, resolution: int = 32) -> TablePredictor:
     """The sum of a shipped table's rows, which are of networks for 1,000 classes."""
     rows = LatencyTable.read(shipped("latency_tables") / f"{name}-{resolution}-{device}.jsonl")
@@ -90,7 +101,7 @@ def host_predictor(name: str, device: str, resolution: int = 32) -> TablePredict
     return TablePredictor(space, {key: row.median_ms for key, row in rows.items()})
 
 
-TABLES: dict[str, Callable[[Path], Truth]] = {"nas_bench_macro": nas_bench_macro}
+TABLES: dict[str, Callable[[Path], Truth]] = {"nas_bench_macro": nas_bench_macro, "nas_bench_201": nas_bench_201}
 
 
 class LookedUp(nn.Module):
