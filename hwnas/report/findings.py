@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.search.evidence import wilson_interval
-from hwnas.spaces import Decision, Space, build_space, config_of
+from hwnas.spaces import PUBLISHED, Decision, Space, build_space, config_of
 from hwnas.storage import Journal, Record, read_json
 
-LABELS = {"winner": "searched", "random": "best of random search", "mobilenet_v2": "MobileNetV2, width-scaled"}
+LABELS = {
+    **{"winner": "searched", "random": "best of random search"},
+    **{name: f"{network.title}, width-scaled" for name, network in PUBLISHED.items()},
+}
 
 
 @dataclass(frozen=True)

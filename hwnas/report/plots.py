@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any
 
 import plotly.graph_objects as go
@@ -11,10 +11,11 @@ from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import base_of, from_record
 from hwnas.objective import accuracy_and_latency, pareto_front
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
-from hwnas.spaces import Arch, Decision, build_space, config_of
+from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
 
+GREENS = ("#10b981", "#047857", "#84cc16", "#14b8a6", "#0891b2")  # of published networks
 STRATEGIES = ("random", "evolution", "sampled")
 COLORS = {
     **{
@@ -25,7 +26,8 @@ COLORS = {
         "fixed": "#94a3b8",
         "budget": "#ef4444",
     },
-    **{LABELS["winner"]: "#ef4444", LABELS["random"]: "#8b5cf6", LABELS["mobilenet_v2"]: "#10b981"},
+    **{LABELS["winner"]: "#ef4444", LABELS["random"]: "#8b5cf6"},
+    **{LABELS[name]: color for name, color in zip(PUBLISHED, cycle(GREENS), strict=False)},
 }
 HEIGHT_PX, BAR_PX = 430, 24
 CLEAR = "rgba(0,0,0,0)"

@@ -17,10 +17,14 @@ from hwnas.report.findings import (
     read_findings,
     trained_interval,
 )
+from hwnas.spaces import PUBLISHED
 from hwnas.storage import Record
 
 HEADINGS = ["network", "test accuracy (95 % interval)", "measured", "predicted", "multiply-adds", "file, memory"]
-IN_SENTENCES = {"random": "the best of random search", "mobilenet_v2": "width-scaled MobileNetV2"}
+IN_SENTENCES = {
+    "random": "the best of random search",
+    **{name: f"width-scaled {network.title}" for name, network in PUBLISHED.items()},
+}
 
 
 def summary_rows(run: Path) -> list[list[str]]:

@@ -11,6 +11,7 @@ from hwnas.spaces.space import Arch, Space
 class Published:
     """A network of the literature as a point of a chain, with the figures its authors or torchvision give at 224."""
 
+    title: str
     space: str
     layers: tuple[tuple[str, ...], ...]  # per stage, the names of the choices; skip where they end
     macs: int
@@ -34,6 +35,7 @@ def _by_stage(layers: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...
 
 PUBLISHED = {
     "mobilenet_v2": Published(
+        "MobileNetV2",
         "mobilenet_v2",
         tuple(("k3e6",) * n for n in (2, 3, 4, 3, 3, 1)),
         macs=300_774_272,
@@ -41,6 +43,7 @@ PUBLISHED = {
         source="torchvision.models.mobilenet_v2",
     ),
     "proxyless_mobile": Published(
+        "ProxylessNAS-Mobile",
         "proxyless",
         (
             ("k5e3", "k3e3"),
@@ -55,6 +58,7 @@ PUBLISHED = {
         source="https://arxiv.org/abs/1812.00332, figure 4: ProxylessNAS-Mobile",
     ),
     "mobilenet_v3_large": Published(
+        "MobileNetV3-Large",
         "mobilenet_v3_large",
         (("k3",) * 2, ("k5",) * 3, ("k3",) * 4, ("k3",) * 2, ("k5",) * 3),
         macs=216_589_760,
@@ -64,6 +68,7 @@ PUBLISHED = {
     # The figures of mobile-vision's README, but for FBNet-C's parameters, which are timm's. Its code leaves out the
     # first convolution of blocks of expansion 1, which paper and timm have: its FBNet-B is smaller for that.
     "fbnet_a": Published(
+        "FBNet-A",
         "fbnet_1504",
         (
             (SKIP,),
@@ -81,6 +86,7 @@ PUBLISHED = {
         params_within=0.006,
     ),
     "fbnet_b": Published(
+        "FBNet-B",
         "fbnet",
         (
             ("k3_e1",),
@@ -98,6 +104,7 @@ PUBLISHED = {
         params_within=0.014,
     ),
     "fbnet_c": Published(
+        "FBNet-C",
         "fbnet",
         (
             ("k3_e1",),
@@ -114,6 +121,7 @@ PUBLISHED = {
         macs_within=0.006,
     ),
     "mobilenet_v4_conv_small": Published(
+        "MobileNetV4-Conv-S",
         "mobilenet_v4",
         (
             ("extra55", "e3", *("ib3", "e2") * 4, "convnext3", "e4"),
@@ -125,6 +133,7 @@ PUBLISHED = {
         macs_within=0.03,
     ),
     "spos": Published(
+        "Single Path One-Shot",
         "shufflenet_spos",
         _by_stage(tuple((unit,) for unit in SPOS_UNITS)),
         macs=319_000_000,
@@ -132,6 +141,7 @@ PUBLISHED = {
         source="https://arxiv.org/abs/1904.00420, section 4: block search, 319M",
     ),
     "spos_channels": Published(
+        "Single Path One-Shot with channels",
         "shufflenet_spos_channels",
         _by_stage(tuple(zip(SPOS_UNITS, SPOS_WIDTHS, strict=True))),
         macs=328_000_000,

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from hwnas.errors import UserError
 from hwnas.objective import HARD, REWARDS
 from hwnas.search.methods import METHODS
+from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
 FEWEST_RANKED = 3  # networks of which an order says anything
@@ -25,6 +26,7 @@ SETTLED_BY = {
     **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), "supernet.pt"),
     "supernet_lr": "trials.jsonl",  # and not before: a training that diverged goes on with a lower one
     **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
+    "baselines": "selection.json",
     "train_epochs": "train",
     "lr": "train.json",
     "precision": "compute.json",
@@ -60,6 +62,7 @@ class RunConfig:
     population: int = 50
     generations: int = 4
     recalibration_batches: int = 4
+    baselines: str = "mobilenet_v2"
     train_epochs: int = 60
     optimizer: str = "sgd"
     lr: float | None = None
@@ -74,6 +77,11 @@ class RunConfig:
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS`; None: any."""
         return {"file_mb": self.max_file_mb, "peak_memory_mb": self.max_peak_memory_mb}[metric]
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The published networks that the winner is compared with, by their keys in `spaces.PUBLISHED`."""
+        return tuple(dict.fromkeys(name.strip() for name in self.baselines.split(",")))
 
     def check(self) -> None:
         """UserError for the first option that no run can have."""
@@ -109,6 +117,9 @@ class RunConfig:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
         if self.precision not in PRECISIONS:
             raise UserError(f"--precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
+        for name in self.published:
+            if name not in PUBLISHED:
+                raise UserError(f"--baselines names {name!r}; allowed are {', '.join(PUBLISHED)}, with commas between")
         if 0 < self.rank_networks < FEWEST_RANKED:
             raise UserError(
                 f"--rank-networks is {self.rank_networks}; allowed are 0, which measures no order, and {FEWEST_RANKED} "

@@ -1,6 +1,5 @@
 """measure: the exported model on the profile's device, against the budget."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from hwnas.stages.export import file_key
 from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import NetworkId, footprint_of, measure_together, network_of
 from hwnas.stages.predictor import load_budget_ms
-from hwnas.stages.run import BASELINES, Run, say
+from hwnas.stages.run import Run, say
 from hwnas.stages.train import checkpoint_name
 from hwnas.storage import Record, read_json
 
@@ -47,8 +46,9 @@ def run_stage(run: Run) -> None:
                 "reason": broken,
             }
         )
-    record = _record(together, profile, winner, budget_ms, not broken, attempts, exported)
-    run.write("measure.json", {**record, **footprint})
+    record = _record(together["winner"], profile, winner, budget_ms, not broken, attempts, exported)
+    baselines_ms = {label: together.get(label, measurement).median_ms for label in run.baselines}
+    run.write("measure.json", {**record, "baselines_ms": baselines_ms, **footprint})
     say(
         f"{path.name}: median {measurement.median_ms:.4g} ms, {verdict(measurement.median_ms, budget_ms)}; "
         + ", ".join(f"{METRICS[metric]} {mb:.3g} MB" for metric, mb in footprint.items())
@@ -74,12 +74,12 @@ def verdict(median_ms: float, budget_ms: float) -> str:
 
 def _baselines(run: Run, selection: Record) -> dict[str, NetworkId]:
     """The selected networks other than the winner, by label."""
-    networks = {label: network_of(run, selection[label]) for label in BASELINES}
+    networks = {label: network_of(run, selection[label]) for label in run.baselines}
     return {label: network for label, network in networks.items() if network != network_of(run, selection["winner"])}
 
 
 def _record(
-    together: Mapping[str, Measurement],
+    measurement: Measurement,
     profile: Profile,
     winner: Record,
     budget_ms: float,
@@ -87,7 +87,6 @@ def _record(
     attempts: list[Record],
     exported: Record,
 ) -> Record:
-    measurement = together["winner"]
     return {
         "checkpoint": exported["checkpoint"],
         "budget_ms": budget_ms,
@@ -97,7 +96,6 @@ def _record(
         "p10_ms": measurement.quantile_ms(0.1),
         "p90_ms": measurement.quantile_ms(0.9),
         "within_budget": within,
-        "baselines_ms": {label: together.get(label, measurement).median_ms for label in BASELINES},
         "times_ms": list(measurement.times_ms),
         "attempts": attempts,
     }

@@ -25,15 +25,22 @@ from hwnas.train import Optimizer, Recipe, stored_size
 PART_USES = {"train": "train on", "search": "choose by", "test": "test on"}
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
 
-BASELINES = ("random", "mobilenet_v2")
-LABELS = ("winner", *BASELINES)  # the networks that a run selects, trains and compares
-
 
 class Run:
     """A directory and what its stages share. Hold `storage.exclusive` on it while writing."""
 
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path, self.config = path, config
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The networks that the run selects, trains and compares."""
+        return ("winner", *self.baselines)
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Those that the winner is compared with."""
+        return ("random", *self.config.published)
 
     def file(self, name: str) -> Path:
         return self.path / name

@@ -19,7 +19,7 @@ from hwnas.stages.run import Run, say
 from hwnas.storage import Record, read_json
 
 NEAR = 3  # widths on either side of where the bisection ends
-WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of MobileNetV2, tried for equal latency: 0.1 to 2.5
+WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of published networks: 0.1 to 2.5
 
 
 def rejected_archs(run: Run) -> dict[tuple[int, ...], Record]:
@@ -50,12 +50,10 @@ def run_stage(run: Run) -> None:
     if random_best is None:
         say("none of the best random candidates keeps the budget when measured: the most accurate is compared anyway")
         random_best = _measured(run, space, front["random_front"][0], "random")
-    baseline = mobilenet_v2_like(run, space, winner)
-    run.write(
-        "selection.json",
-        {"winner": winner, "random": random_best, "mobilenet_v2": baseline, "attempts": attempts},
-    )
-    for network in (winner, random_best, baseline):
+    published = {name: as_fast_as(run, space, winner, name) for name in run.config.published}
+    networks = {"winner": winner, "random": random_best, **published}
+    run.write("selection.json", {**networks, "attempts": attempts})
+    for network in networks.values():
         say(
             f"{network['label']}: measured {network['measured_ms']:.4g} ms, {network['macs'] / 1e6:.1f} M multiply-adds"
         )
@@ -85,14 +83,14 @@ def _measured(run: Run, space: Space, trial: Record, label: str) -> Record:
     return network.describe(label, supernet_accuracy=accuracy, predicted_ms=predicted_ms, measured_ms=ms, **footprint)
 
 
-def mobilenet_v2_like(run: Run, space: Space, winner: Record) -> Record:
-    """MobileNetV2 at the width whose measured latency is nearest to the winner's: bisection over distinct widths.
+def as_fast_as(run: Run, space: Space, winner: Record, name: str) -> Record:
+    """The published network at the width whose measured latency is nearest to the winner's: bisection over widths.
 
     The last few widths and the winner are measured again, in turn: a machine is not equally fast all the time.
     """
-    networks, target_ms = distinct_widths(space), winner["measured_ms"]
+    networks, target_ms, title = distinct_widths(space, name), winner["measured_ms"], PUBLISHED[name].title
     low, high = 0, len(networks) - 1
-    with progress("measuring MobileNetV2 widths") as report:
+    with progress(f"measuring {title} widths") as report:
 
         def width_ms(index: int) -> float:
             return measured_ms(run, [networks[index]], report)[0]
@@ -104,18 +102,18 @@ def mobilenet_v2_like(run: Run, space: Space, winner: Record) -> Record:
     target_ms, *near_ms = measured_in_turn_ms(load_profile(run.config.on), [network_of(run, winner), *near])
     ms, best = min(zip(near_ms, near, strict=True), key=lambda found: abs(found[0] - target_ms))
     if abs(ms / target_ms - 1) > SAME_LATENCY:
-        say(f"no width of MobileNetV2 is as fast as the winner ({target_ms:.4g} ms): the nearest takes {ms:.4g} ms")
+        say(f"no width of {title} is as fast as the winner ({target_ms:.4g} ms): the nearest takes {ms:.4g} ms")
     with progress("measuring its memory") as report:
         (footprint,) = measured_footprints(run, [best], report)
-    return best.describe("mobilenet_v2", supernet_accuracy=None, predicted_ms=None, measured_ms=ms, **footprint)
+    return best.describe(name, supernet_accuracy=None, predicted_ms=None, measured_ms=ms, **footprint)
 
 
-def distinct_widths(space: Space) -> list[NetworkId]:
-    """MobileNetV2 at every width that differs in some channel number, narrowest first."""
+def distinct_widths(space: Space, name: str) -> list[NetworkId]:
+    """A published network at every width that differs in some channel number, narrowest first."""
     networks: dict[tuple[str, ...], NetworkId] = {}
     for width in WIDTHS:
-        config = SpaceConfig(PUBLISHED["mobilenet_v2"].space, space.input_shape[1], space.num_classes, width)
+        config = SpaceConfig(PUBLISHED[name].space, space.input_shape[1], space.num_classes, width)
         chain = build_space(config)
-        arch = published_arch("mobilenet_v2", chain)
+        arch = published_arch(name, chain)
         networks.setdefault(tuple(map(str, chain.ops(arch))), NetworkId(config, arch))
     return list(networks.values())

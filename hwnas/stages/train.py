@@ -7,7 +7,7 @@ from hwnas.nn import Compute, Network
 from hwnas.ranks import first_alone
 from hwnas.spaces import build_space, config_of
 from hwnas.stages.progress import progress
-from hwnas.stages.run import LABELS, Run, say
+from hwnas.stages.run import Run, say
 from hwnas.stages.search import load_compute, workers
 from hwnas.storage import Record, read_json
 from hwnas.train import Training, shared_accuracy
@@ -19,7 +19,7 @@ def run_stage(run: Run) -> None:
     with first_alone():
         splits, compute = run.splits(), load_compute(run, run.space)
     done: dict[str, Record] = read_json(run.file("train.json")) if run.file("train.json").exists() else {}
-    for label in LABELS:
+    for label in run.labels:
         name = checkpoint_name(selection[label])
         is_there = run.file(f"train/{name}.pt").exists()
         same = [done[other] for other in done if done[other]["checkpoint"] == name and is_there]

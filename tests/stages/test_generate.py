@@ -12,7 +12,9 @@ import pytest
 from quick import QUICK, command
 
 from hwnas.devices.fake import FakeDevice
+from hwnas.objective import SAME_LATENCY
 from hwnas.runtimes import RUNTIMES
+from hwnas.spaces import PUBLISHED
 from hwnas.storage import Journal, read_json, write_json
 
 # What the program prints when it is in the middle of each stage.
@@ -129,6 +131,23 @@ def test_the_baseline_is_the_measured_width_nearest_to_the_winner(undisturbed):
     nearest_ms = min(abs(ms - winner_ms) for ms in widths_ms)  # of those that the bisection measured
     assert abs(baseline_ms - winner_ms) <= 1.01 * nearest_ms
     assert winner_ms <= 1.03 * read_json(undisturbed / "feasible.json")["budget_ms"]
+
+
+def test_any_published_networks_can_be_the_baselines(hwnas, undisturbed, tmp_path):
+    run, names = tmp_path / "run", ("mobilenet_v3_large", "fbnet_c")
+    shutil.copytree(undisturbed, run)
+    (run / "selection.json").unlink()
+    done = hwnas("select", "--baselines", ", ".join(names), "--out", run)
+    assert done.returncode == 0, done.stderr
+    selection = read_json(run / "selection.json")
+    assert list(selection) == ["winner", "random", *names, "attempts"]
+    assert {selection[name]["space"] for name in names} == {PUBLISHED[name].space for name in names}
+    for name in names:
+        near = abs(selection[name]["measured_ms"] / selection["winner"]["measured_ms"] - 1) <= SAME_LATENCY
+        assert near != (f"no width of {PUBLISHED[name].title} is as fast" in done.stderr)
+    done = hwnas("train", "--baselines", "fbnet_a", "--out", run)
+    assert done.returncode == 1
+    assert "--baselines is" in done.stderr
 
 
 def test_a_second_call_changes_nothing(hwnas, undisturbed):

@@ -44,6 +44,7 @@ def assert_one_line(done, *parts):
         (["--population", "1"], ["--population is 1; allowed is 2 or more"]),
         (["--optimizer", "lion"], ["--optimizer is 'lion'; allowed are sgd and adamw"]),
         (["--precision", "fp8"], ["--precision is 'fp8'; allowed are auto, fp32, bf16"]),
+        (["--baselines", "mobilenet_v2,resnet"], ["--baselines names 'resnet'; allowed are mobilenet_v2, "]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
