@@ -171,7 +171,7 @@ def row(label: str, records: Sequence[Record]) -> list[str]:
 
 
 def above(winners: Sequence[Record], others: Sequence[Record]) -> str:
-    """The mean difference with its 95 % interval: Student's over the seeds where there are several, else of the test images."""
+    """The mean difference with its 95 % interval: Student's over several seeds, or that of the test images."""
     pairs = list(zip(winners, others, strict=True))
     if all(winner["checkpoint"] == other["checkpoint"] for winner, other in pairs):
         return "the same network"
