@@ -9,6 +9,7 @@ from hwnas.spaces.operators import is_free
 from hwnas.spaces.space import Arch, Space
 
 Table = Sequence[Sequence[float]]  # of each decision the probabilities, or the frequencies, of its choices
+SKIPS = (SKIP, "skip_connect")  # the second is what DARTS and NAS-Bench-201 call it
 TAKEN_OVER = 0.6  # mean share of skips from which on a search counts as collapsed: seven choices begin at 0.14
 DOMINANT = 0.8  # mean share of any other choice
 UNASKED = 0.15  # by which a share is above that of random draws within the limits, which may ask for as much
@@ -40,7 +41,7 @@ def concentration(space: Space, table: Table) -> Concentration:
 
 def skip_choices(space: Space) -> list[set[int]]:
     """Of each decision the choices that are called skip, or where nothing runs."""
-    found = [{c for c, name in enumerate(d.choices) if name == SKIP} for d in space.decisions]
+    found = [{c for c, name in enumerate(d.choices) if name in SKIPS} for d in space.decisions]
     for slot in space.slots:
         if len(slot.decisions) == 1:
             found[slot.decisions[0]] |= {c for c, spec in enumerate(slot.options) if is_free(spec)}
@@ -78,7 +79,7 @@ def alarms(history: Sequence[Concentration], drawn: Concentration, is_training: 
     last, found = history[-1], list[str]()
     if last.skip_share > max(TAKEN_OVER, drawn.skip_share + UNASKED):
         found.append("Skips have taken over: the search has collapsed.")
-    elif last.dominant_share > max(DOMINANT, drawn.dominant_share + UNASKED) and last.dominant != SKIP:
+    elif last.dominant_share > max(DOMINANT, drawn.dominant_share + UNASKED) and last.dominant not in SKIPS:
         found.append(f"{last.dominant} is chosen nearly everywhere: the search tells apart little else.")
     if is_training and any(moment.entropy < CERTAIN for moment in history[: len(history) // 2]):
         found.append("The probabilities were certain before half of the training: what came later chose nothing.")

@@ -37,6 +37,22 @@ def test_skips_that_take_over_raise_an_alarm_unless_the_limits_ask_for_them():
     assert alarms([UNIFORM, many], moment(table_of(0.8)), is_training=True) == []
 
 
+@pytest.mark.parametrize("name", ["nas_bench_201", "darts"])
+def test_the_skips_of_cells_are_skips_too(name):
+    """DARTS' typical end: skip connections nearly everywhere."""
+    cells = build_space(SpaceConfig(name, 32, 10))
+    table = [
+        [0.9 if c == "skip_connect" else 0.1 / (len(d.choices) - 1) for c in d.choices]
+        if "skip_connect" in d.choices
+        else [1 / len(d.choices)] * len(d.choices)
+        for d in cells.decisions
+    ]
+    uniform = concentration(cells, [[1 / len(d.choices)] * len(d.choices) for d in cells.decisions])
+    many = concentration(cells, table)
+    assert many.skip_share >= 0.9
+    assert alarms([uniform, many], uniform, is_training=True) == ["Skips have taken over: the search has collapsed."]
+
+
 def test_one_operator_everywhere_and_certainty_too_soon():
     same = [0 for _ in SPACE.decisions]
     one = moment(frequencies(SPACE, [tuple(same)]))
