@@ -21,7 +21,11 @@ SETTLED_BY = {
     **dict.fromkeys(("on", "space", "width_mult"), "table.jsonl"),
     **dict.fromkeys(("table", "interpolate", "calibration_networks"), "predictor.json"),
     **dict.fromkeys(
-        ("budget_ms", "budget_of_median", "max_file_mb", "max_peak_memory_mb", "confidence"), "feasible.json"
+        (
+            *("budget_ms", "budget_of_median", "confidence", "max_file_mb", "max_peak_memory_mb"),
+            *("max_million_macs", "max_million_params", "cost_table", "max_cost"),
+        ),
+        "feasible.json",
     ),
     **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), "supernet.pt"),
     "supernet_lr": "trials.jsonl",  # and not before: a training that diverged goes on with a lower one
@@ -47,6 +51,10 @@ class RunConfig:
     budget_of_median: float | None = None
     max_file_mb: float | None = None
     max_peak_memory_mb: float | None = None
+    max_million_macs: float | None = None
+    max_million_params: float | None = None
+    cost_table: str | None = None
+    max_cost: float | None = None
     confidence: float = 0.9
     space: str = "proxyless_small"
     resolution: int = 32
@@ -75,8 +83,13 @@ class RunConfig:
     rank_epochs: int = 20
 
     def most(self, metric: str) -> float | None:
-        """What is allowed of a metric of `footprint.METRICS`; None: any."""
-        return {"file_mb": self.max_file_mb, "peak_memory_mb": self.max_peak_memory_mb}[metric]
+        """What is allowed of a metric of `footprint.METRICS` or `operator_costs.EXACT`; None: any."""
+        return {
+            "file_mb": self.max_file_mb,
+            "peak_memory_mb": self.max_peak_memory_mb,
+            "million_macs": self.max_million_macs,
+            "million_params": self.max_million_params,
+        }[metric]
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -93,6 +106,9 @@ class RunConfig:
             "budget_of_median",
             "max_file_mb",
             "max_peak_memory_mb",
+            "max_million_macs",
+            "max_million_params",
+            "max_cost",
             "lr",
             "supernet_lr",
             "width_mult",
@@ -127,6 +143,8 @@ class RunConfig:
             )
         if self.budget_ms is not None and self.budget_of_median is not None:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
+        if (self.cost_table is None) != (self.max_cost is None):
+            raise UserError("--cost-table and --max-cost belong together: the costs, and the most that is allowed")
 
 
 LEAST = {

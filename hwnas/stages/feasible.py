@@ -10,7 +10,8 @@ from hwnas.errors import UserError
 from hwnas.latency.predictors import archs_array
 from hwnas.search import Budget
 from hwnas.spaces import Space
-from hwnas.stages.limits import Archs, Bound, Floats, bounds
+from hwnas.stages.limits import Archs, Bound, Floats, bounds, load_operator_cost
+from hwnas.stages.operator_costs import as_record
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
 
@@ -38,9 +39,11 @@ def run_stage(run: Run) -> None:
         _check(run, space, bound, archs)
     if not share:
         _check_together(space, limited, rng)
+    cost = load_operator_cost(run)
     run.write(
         "feasible.json",
         {
+            **({"operator_cost": as_record(cost)} if cost else {}),
             "budget_ms": limited[0].most,
             "limits": {bound.metric: bound.most for bound in limited},
             "confidence": run.config.confidence,
@@ -73,10 +76,15 @@ def _check(run: Run, space: Space, bound: Bound, archs: NDArray[np.uint8]) -> No
     smallest = lowest(space, bound.upper, archs)
     if bound.most < smallest:
         raise UserError(
-            f"a {bound.what} of {bound.most:.4g} {bound.unit} is below the smallest network's {smallest:.4g} "
-            f"{bound.unit}, kept with probability {run.config.confidence:g}; the nearest feasible {bound.option} is "
-            f"{1.001 * smallest:.4g}: choose at least that, or a smaller --width-mult or --resolution in another --out"
+            f"{_with_article(bound.what)} of {bound.most:.4g} {bound.unit} is below the smallest network's "
+            f"{smallest:.4g} {bound.unit}, kept with probability {run.config.confidence:g}; the nearest feasible "
+            f"{bound.option} is {1.001 * smallest:.4g}: choose at least that, or in another --out a smaller "
+            "--width-mult or --resolution"
         )
+
+
+def _with_article(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
 
 
 def lowest(space: Space, cost: Callable[[Archs], Floats], archs: NDArray[np.uint8]) -> float:

@@ -1,7 +1,8 @@
-"""What the networks of a run are held to: latency, and where options say so file size and peak memory."""
+"""What the networks of a run are held to: latency, and where options say so memory, size, or a cost of the user's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,10 @@ from hwnas.latency.fitting import Fitted
 from hwnas.search import Budget, Limit
 from hwnas.spaces import Arch, Space
 from hwnas.stages.config import RunConfig, option
+from hwnas.stages.operator_costs import EXACT, OperatorCost, exact_cost, read_cost_table
 from hwnas.stages.predictor import load_budget_ms, load_footprints, load_predictor
 from hwnas.stages.run import Run
+from hwnas.storage import read_json
 
 Floats = NDArray[np.float64]
 Archs = NDArray[np.uint8] | Sequence[Arch]
@@ -29,10 +32,7 @@ class Bound:
     option: str
     upper: Callable[[Archs], Floats]  # (n, decisions) -> (n,)
     most: float
-
-    @property
-    def unit(self) -> str:
-        return self.metric.rpartition("_")[2].replace("mb", "MB")
+    unit: str
 
     def limit(self) -> Limit:
         """As a search is held to it."""
@@ -46,14 +46,39 @@ def bounds(run: Run, predictor: Fitted, budget_ms: float) -> list[Bound]:
     def latency_ms(archs: Archs) -> Floats:
         return np.maximum(predictor.upper_ms(archs, confidence), predictor.latency_ms(archs))
 
-    found = [Bound("latency_upper_ms", "latency", option("budget_ms"), latency_ms, budget_ms)]
+    found = [Bound("latency_upper_ms", "latency", option("budget_ms"), latency_ms, budget_ms, "ms")]
     footprints = load_footprints(run, predictor.space)
     for metric, what in METRICS.items():
         most = run.config.most(metric)
         if most is not None:
             upper, upper_mb = metric.replace("_mb", "_upper_mb"), _upper_mb(footprints[metric], run)
-            found.append(Bound(upper, what, option(f"max_{metric}"), upper_mb, most))
+            found.append(Bound(upper, what, option(f"max_{metric}"), upper_mb, most, "MB"))
+    return found + _known_bounds(run, predictor.space)
+
+
+def _known_bounds(run: Run, space: Space) -> list[Bound]:
+    """Of costs that need no prediction."""
+    found = []
+    for metric, (what, _) in EXACT.items():
+        most = run.config.most(metric)
+        if most is not None:
+            found.append(Bound(metric, what, option(f"max_{metric}"), exact_cost(space, metric).of, most, "million"))
+    cost, most = load_operator_cost(run), run.config.max_cost
+    if cost is not None and most is not None:
+        what, _, unit = cost.metric.rpartition("_")
+        words = what.replace("_", " ") or cost.metric
+        found.append(Bound(cost.metric, words, option("max_cost"), cost.cost(space).of, most, unit))
     return found
+
+
+def load_operator_cost(run: Run) -> OperatorCost | None:
+    """The user's cost, as `feasible` read it, or else its file; None where no option names one."""
+    if run.config.cost_table is None:
+        return None
+    record = read_json(run.file("feasible.json")) if run.file("feasible.json").exists() else {}
+    if known := record.get("operator_cost"):
+        return OperatorCost(known["metric"], known["of"])
+    return read_cost_table(Path(run.config.cost_table))
 
 
 def _upper_mb(predictor: FootprintPredictor, run: Run) -> Callable[[Archs], Floats]:

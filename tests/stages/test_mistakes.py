@@ -38,6 +38,7 @@ def assert_one_line(done, *parts):
         (["--budget-ms", "0"], ["--budget-ms is 0.0; allowed is a number above 0"]),
         (["--budget-ms", "-3"], ["--budget-ms is -3.0"]),
         (["--budget-ms", "nan"], ["--budget-ms is nan"]),
+        (["--max-cost", "3"], ["--cost-table and --max-cost belong together"]),
         (["--seed", "-1"], ["--seed is -1; allowed is 0 or more"]),
         (["--confidence", "1"], ["--confidence is 1.0; allowed is a probability"]),
         (["--resolution", "9", "--space", "proxyless"], ["resolution 9 is smaller than the stride of proxyless, 8"]),
@@ -182,7 +183,12 @@ def test_an_impossible_budget_brings_the_nearest_feasible_one(hwnas, fitted, tmp
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [("--max-file-mb", "a file size of"), ("--max-peak-memory-mb", "a peak memory of")]
+    ("option", "words"),
+    [
+        ("--max-file-mb", "a file size of"),
+        ("--max-peak-memory-mb", "a peak memory of"),
+        ("--max-million-macs", "a number of multiply-adds of"),
+    ],
 )
 def test_an_impossible_size_brings_the_nearest_feasible_one(hwnas, fitted, tmp_path, option, words):
     run = tmp_path / "run"
