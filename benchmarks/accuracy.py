@@ -25,6 +25,7 @@ from runs import (
     add_arguments,
     begin_with,
     chosen_stages,
+    first_images,
     is_done,
     run_stages,
     seconds_of,
@@ -39,7 +40,8 @@ from hwnas.storage import Journal, Record, exclusive
 
 BUDGETS = (0.5, 0.8)  # of the median network
 BASELINES = ("mobilenet_v2", "mobilenet_v3_large", "proxyless_mobile", "fbnet_c")
-SETS = {"cifar10": ("cifar10_jpeg/cifar10_jpeg.npz", 32), "imagenette": ("imagenette_96/imagenette_96_jpeg.npz", 0)}
+SETS = {"cifar10": "cifar10_jpeg/cifar10_jpeg.npz", "imagenette": "imagenette_96/imagenette_96_jpeg.npz"}
+IMAGES = {"cpu": {"cifar10": (20_000, 10_000)}, "gpu": {}}  # of the training and of the test part; else all
 SCHEDULES = {
     "cpu": {
         "cifar10": {"supernet_epochs": 4, "train_epochs": 3, "resolution": 32},
@@ -109,8 +111,11 @@ def complete(clock: Clock, options: argparse.Namespace, setting: Setting, result
 
 def run_options(options: argparse.Namespace, setting: Setting) -> dict[str, object]:
     """What the run's first command gets."""
+    data = options.data / SETS[setting.data]
+    if counts := IMAGES[options.schedule].get(setting.data):
+        data = first_images(data, options.out / f"{setting.data}-{counts[0]}.npz", *counts)
     return {
-        "data": options.data / SETS[setting.data][0],
+        "data": data,
         "budget_of_median": setting.budget,
         "seed": setting.seed,
         "baselines": ",".join(BASELINES),
