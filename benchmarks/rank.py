@@ -47,8 +47,8 @@ from hwnas.storage import Journal, Record, exclusive
 
 SCHEDULES = {
     "cpu": {
-        **{"epochs": 60, "images": 2000, "width_mult": 0.25, "resolution": 32, "batch_size": 32},
-        **{"archs": 200, "evaluation_images": 500, "population": 25},
+        **{"epochs": 60, "images": 12_500, "width_mult": 0.25, "resolution": 16, "batch_size": 64},
+        **{"archs": 200, "evaluation_images": 2000, "population": 12},
     },
     "gpu": {
         **{"epochs": 60, "images": 0, "width_mult": 1.0, "resolution": 32, "batch_size": 256},

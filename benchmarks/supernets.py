@@ -154,15 +154,15 @@ class Place:
 
 def open_place(out: Path, data: Path, settings: Settings, seed: int) -> Place:
     """The images are decoded on the first call, and the settings of the hardware measured."""
-    images = out / f"{settings.space}-images.npz"
-    if not images.exists():
-        write_subset(data / "cifar10_jpeg/cifar10_jpeg.npz", images, settings.images, settings.evaluation_images)
-    names = ("space", "width_mult", "resolution", "batch_size", "recalibration_batches")
-    options = {name: getattr(settings, name) for name in names}
-    run = open_run(
-        out / f"{settings.space}-seed{seed}",
-        {**options, "data": str(images), "seed": seed, "supernet_lr": settings.lr},
-    )
+    folder, images = out / f"{settings.space}-seed{seed}", out / f"{settings.space}-images.npz"
+    if not (folder / "config.json").exists():
+        if not images.exists():
+            source = data / "cifar10_jpeg/cifar10_jpeg.npz"
+            write_subset(source, images, settings.images, settings.evaluation_images)
+        names = ("space", "width_mult", "resolution", "batch_size", "recalibration_batches")
+        options = {name: getattr(settings, name) for name in names}
+        open_run(folder, {**options, "data": str(images), "seed": seed, "supernet_lr": settings.lr})
+    run = open_run(folder, {})
     splits, space = run.splits(), run.space
     return Place(run, splits, space, load_compute(run, space))
 
