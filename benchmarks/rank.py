@@ -59,6 +59,7 @@ GENERATIONS = 4  # as `hwnas search`
 LIMITS = {"any": 1.0, "limited": 0.3}  # which share of the networks keeps it
 TOP = 0.2  # of the networks, by true accuracy: where a search has to choose
 NOT_DONE = 3  # exit status
+BATCH_NORM = {True: "recalibrated", False: "as trained", None: "-"}
 
 
 def main() -> int:
@@ -76,8 +77,9 @@ def main() -> int:
         except OutOfTime:
             print(f"stopped after {options.minutes} minutes; the same command goes on", flush=True)
             return NOT_DONE
-        results = [r for r in journal.records if r["space"] == options.space]
-        print_markdown(results)
+        wanted = {"space": options.space, "archs": options.archs, "population": options.population}
+        results = [r for r in journal.records if {name: r[name] for name in wanted} == wanted]
+        print_markdown(results, truth, options.archs)
         if options.figure:
             draw(options.figure, truth, options, settings, results)
     return 0
@@ -145,20 +147,24 @@ def judged(truth: Truth, asked: Asked, recalibrated: bool, wanted: dict[str, int
     """How the super-network ranks, and what a search by it picks."""
     archs = drawn(truth, wanted["archs"])
     said = np.array([progress(asked, arch, recalibrated, n, len(archs)) for n, arch in enumerate(archs, start=1)])
-    true = np.array([truth.accuracy[arch] for arch in archs])
-    top = true >= np.quantile(true, 1 - TOP)
     picks = {}
     for name, share in LIMITS.items():
         budget, population = truth.macs_budget(share), wanted["population"]
         strategy = evolution(budget, population, seed)
         arch = best_of(strategy, budget, asked, recalibrated, population * GENERATIONS)
         picks[name] = true_rank(truth, budget, arch)
+    ends = {"mean": float(said.mean()), "lowest": float(said.min()), "highest": float(said.max())}
+    return {**agreement(truth, archs, said), "said": ends, **picks}
+
+
+def agreement(truth: Truth, archs: Sequence[Arch], said: Floats) -> Record:
+    """Of what is said of architectures with the truth, with 95 % intervals over the architectures."""
+    true = np.array([truth.accuracy[arch] for arch in archs])
+    top = true >= np.quantile(true, 1 - TOP)
     return {
         "tau": [kendall_tau(said, true), *kendall_interval(said, true)],
         "spearman": [spearman(said, true), *spearman_interval(said, true)],
         "tau_top": kendall_tau(said[top], true[top]),
-        "said": {"mean": float(said.mean()), "lowest": float(said.min()), "highest": float(said.max())},
-        **picks,
     }
 
 
@@ -193,19 +199,34 @@ def spearman_interval(a: Floats, b: Floats) -> Interval:
 # What came out
 
 
-def print_markdown(results: Sequence[Record]) -> None:
-    """A row for a sampler and recalibration: means over the seeds, the intervals' outermost ends."""
+def print_markdown(results: Sequence[Record], truth: Truth, archs: int) -> None:
+    """A row for a sampler and recalibration: means over the seeds, the intervals' outermost ends.
+
+    Before them what costs no training: the network of more multiply-adds is taken for the better one.
+    """
     told = "without a limit, within one"
-    print(f"\n| sampler | batch norm | tau | Spearman | tau, top | picks' true accuracy: {told} | better networks |")
+    print(f"\n| ranked by | batch norm | tau | Spearman | tau, top | picks' true accuracy: {told} | better networks |")
     print("|---|---|---|---|---|---|---|")
+    print("|", " | ".join(row([by_macs(truth, drawn(truth, archs))])), "|")
     for key in dict.fromkeys((r["sampler"], r["recalibrated"]) for r in results):
         print("|", " | ".join(row([r for r in results if (r["sampler"], r["recalibrated"]) == key])), "|")
+
+
+def by_macs(truth: Truth, archs: Sequence[Arch]) -> Record:
+    """As a result of `compare`."""
+    (macs,) = truth.macs_budget(1.0).limits
+    picks = {}
+    for name, share in LIMITS.items():
+        budget = truth.macs_budget(share)
+        within = [arch for arch in truth.accuracy if budget.holds(arch)]
+        picks[name] = true_rank(truth, budget, within[int(macs.of(within).argmax())])
+    return {"sampler": "multiply-adds", "recalibrated": None, **agreement(truth, archs, macs.of(archs)), **picks}
 
 
 def row(results: Sequence[Record]) -> list[str]:
     """The cells of a sampler with or without recalibration."""
     first = results[0]
-    cells = [first["sampler"], "recalibrated" if first["recalibrated"] else "as trained"]
+    cells = [first["sampler"], BATCH_NORM[first["recalibrated"]]]
     cells += [with_interval([r[name] for r in results]) for name in ("tau", "spearman")]
     cells.append(f"{np.mean([r['tau_top'] for r in results]):.2f}")
     for name, form in (("accuracy", "{:.2f}"), ("better_share", "{:.1f} %")):
