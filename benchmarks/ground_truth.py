@@ -8,25 +8,23 @@ super-network, and its pick is looked up. results.jsonl under --out has a line a
 """
 
 import argparse
-import csv
 import random
 import shutil
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 import toy_chain
 from torch import Tensor, nn
+from truth import TABLES, Truth, Values
 
 from hwnas.datasets import ImageSet
-from hwnas.latency import TablePredictor, kendall_tau
-from hwnas.latency.table import LatencyTable
+from hwnas.latency import kendall_tau
 from hwnas.nn import Compute
 from hwnas.objective import hard_limits
-from hwnas.resources import shipped
 from hwnas.search import (
     METHODS,
     STRATEGIES,
@@ -34,14 +32,12 @@ from hwnas.search import (
     Evolution,
     EvolutionConfig,
     FromProbabilities,
-    Limit,
     Probabilities,
     Strategy,
     search,
 )
 from hwnas.search.evidence import mean_interval
-from hwnas.spaces import Arch, Space, SpaceConfig, build_space
-from hwnas.spaces.nas_bench_201 import from_string
+from hwnas.spaces import Arch
 from hwnas.stages import feasible, fit, plan, profile
 from hwnas.stages import search as search_stage
 from hwnas.stages.limits import load_limits
@@ -53,55 +49,10 @@ TOP = 0.05
 EVALUATIONS = 100  # look-ups of a search in a table
 TRAINING_SHARE = 0.7  # of these, by methods that train probabilities; the rest are their candidates
 GENERATIONS = 4
-WITHIN = 0.3  # of a table's networks keep the limit
 SCORED = 2000  # "images" in which a looked-up accuracy is told
 TOY = {"supernet_epochs": 12, "population": 8, "generations": 3, "recalibration_batches": 2}
 SCRATCH_NETWORKS = TOY["supernet_epochs"] // toy_chain.EPOCHS  # trained from scratch in as many epochs
 DRAWS = 2000
-Values = Mapping[Arch, float]
-
-
-@dataclass(frozen=True)
-class Truth:
-    """A space, what its networks get, and what they take."""
-
-    space: Space
-    accuracy: Values
-    predictor: TablePredictor
-
-    def budget(self) -> Budget:
-        """The latency that `WITHIN` of the networks keep."""
-        most_ms = float(np.quantile(self.predictor.latency_ms(list(self.accuracy)), WITHIN))
-        return Budget(self.space, (Limit("latency_ms", self.predictor.latency_ms, most_ms),))
-
-
-def nas_bench_macro(data: Path) -> Truth:
-    """6,561 chains on CIFAR-10, the mean of three trainings (https://arxiv.org/abs/2103.11922)."""
-    space, names = build_space(SpaceConfig("nas_bench_macro", 32, 10)), ("skip", "k3e3", "k5e6")
-    with (data / "nas_bench_macro/nas_bench_macro_cifar10.csv").open() as file:
-        rows = {row["arch"]: float(row["mean_acc"]) / 100 for row in csv.DictReader(file)}
-    accuracy = {space.from_names(tuple(names[int(d)] for d in digits)): found for digits, found in rows.items()}
-    return Truth(space, accuracy, host_predictor("nas_bench_macro", "host_cpu1_litert_fp32"))
-
-
-def nas_bench_201(data: Path) -> Truth:
-    """15,625 cells on CIFAR-10, test accuracy after 200 epochs (https://arxiv.org/abs/2001.00326)."""
-    space, folder = build_space(SpaceConfig("nas_bench_201", 32, 10)), data / "nasbench201"
-    with (folder / "nb201_archs.csv").open() as file:
-        archs = [from_string(space, row["arch_str"]) for row in csv.DictReader(file)]
-    with np.load(folder / "nb201_accuracy.npz") as tables:
-        found = (tables["test_acc_200ep"][:, 0] / 100).tolist()
-    return Truth(space, dict(zip(archs, found, strict=True)), host_predictor("nas_bench_201", "host_cpu1_litert_fp32"))
-
-
-def host_predictor(name: str, device: str, resolution: int = 32) -> TablePredictor:
-    """The sum of a shipped table's rows, which are of networks for 1,000 classes."""
-    rows = LatencyTable.read(shipped("latency_tables") / f"{name}-{resolution}-{device}.jsonl")
-    space = build_space(SpaceConfig(name, resolution, 1000))
-    return TablePredictor(space, {key: row.median_ms for key, row in rows.items()})
-
-
-TABLES: dict[str, Callable[[Path], Truth]] = {"nas_bench_macro": nas_bench_macro, "nas_bench_201": nas_bench_201}
 
 
 class LookedUp(nn.Module):
