@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -198,11 +198,11 @@ class Space:
         own = self.slots[number].writes if number >= 0 else None
         return number + 1 if own is None else own
 
-    def option(self, slot: Slot, arch: Arch) -> int:
-        """Which of `slot.options` the architecture picks."""
+    def option(self, slot: Slot, choices: Arch | Mapping[int, int]) -> int:
+        """Which of `slot.options` is picked by an architecture, or by the choices at the slot's decisions."""
         index = 0
         for d in slot.decisions:
-            index = index * len(self.decisions[d].choices) + arch[d]
+            index = index * len(self.decisions[d].choices) + choices[d]
         return index
 
     def ops(self, arch: Arch) -> Operators:
