@@ -12,6 +12,7 @@ from hwnas.devices import load_profile
 from hwnas.errors import UserError
 from hwnas.export import Brought, Preprocessing, bring
 from hwnas.export.sources import RANDOM
+from hwnas.nn import statistics_anew
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.progress import progress
 from hwnas.stages.run import say
@@ -125,14 +126,11 @@ def settle_batch_norm(shipment: Shipment) -> None:
 
     Without it the activations of random weights fade from layer to layer, until int8 has no step left for them.
     """
-    norms = [m for m in shipment.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over all batches
-        norm.train()
     count = min(SETTLING_IMAGES, len(shipment.train.labels))
     images = torch.from_numpy(shipment.preprocessing.normalised(shipment.train, np.arange(count)))
-    with torch.no_grad():
+    with torch.no_grad(), statistics_anew(shipment.module) as norms:
+        for norm in norms:
+            norm.train()
         for batch in torch.tensor_split(images, max(1, count // 32)):
             shipment.module(batch)
     shipment.module.eval()
