@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hwnas import __version__
@@ -109,6 +110,13 @@ class Run:
         journal.append({**_event(name, "end"), "seconds": time.perf_counter() - start_s})
 
 
+def run_announced(run: Run, name: str, stage: ModuleType) -> None:
+    """One of the stages that a single command runs."""
+    say(f"== {name}")
+    with run.stage(name):
+        stage.run_stage(run)
+
+
 def _event(stage: str, event: str) -> Record:
     return {"stage": stage, "event": event, "utc": datetime.now(UTC).isoformat(timespec="seconds")}
 
@@ -202,4 +210,4 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-__all__ = ["Run", "RunConfig", "check_place", "load", "open_run", "option", "say"]
+__all__ = ["Run", "RunConfig", "check_place", "load", "open_run", "option", "run_announced", "say"]
