@@ -13,6 +13,7 @@ from hwnas.errors import UserError
 from hwnas.export import Brought, Preprocessing, bring
 from hwnas.export.sources import RANDOM
 from hwnas.nn import statistics_anew
+from hwnas.stages.config import option
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.progress import progress
 from hwnas.stages.run import say
@@ -86,7 +87,7 @@ def model_options(given: dict[str, Any], model: str, weights: str | None, labels
     allowed = ("data", "data_root", "skip_broken", "resolution", "seed", "on")
     strange = [name for name in given if name not in allowed]
     if strange:
-        raise UserError(f"--{strange[0].replace('_', '-')} has no meaning with --model; leave it out")
+        raise UserError(f"{option(strange[0])} has no meaning with --model; leave it out")
     return ModelOptions(**{"data": None, **given, "model": model, "weights": weights, "labels": labels})
 
 
