@@ -16,7 +16,7 @@ from hwnas.nn import statistics_anew
 from hwnas.stages.config import option
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.progress import progress
-from hwnas.stages.run import say
+from hwnas.stages.run import holds_run, say
 from hwnas.stages.shipping import Choices, Shipment
 from hwnas.storage import write_json
 from hwnas.train import stored_size
@@ -54,8 +54,15 @@ class ModelOptions:
 
 
 def run_model(out: Path, options: ModelOptions, choices: Choices) -> None:
-    """Writes `export/`, `export.json` and `export.log` to `out`; UserError where a file failed its check."""
+    """Writes `export/`, `export.json` and `export.log` to `out`.
+
+    UserError where a file failed its check, and where `out` is a run's: that of `--model` is not its winner.
+    """
     options.check()
+    if holds_run(out):
+        raise UserError(
+            f"{out} holds a run, whose own export would be overwritten; choose another --out for {options.model}"
+        )
     profile = load_profile(options.on)
     splits = _splits(out, options)
     classes = splits.classes if options.labels is None else _labels(options.labels)

@@ -158,6 +158,17 @@ def test_images_are_needed(hwnas, tmp_path):
     assert "--weights is missing" in done.stderr
 
 
+def test_the_export_of_a_run_is_not_overwritten(hwnas, tmp_path):
+    """Where --out is not given, it is that of all stages, which a run may hold."""
+    (tmp_path / "config.json").write_text("{}")
+    done = export(hwnas, tmp_path, "plain")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith(f"hwnas: {tmp_path} holds a run, whose own export would be overwri")
+    assert "choose another --out" in done.stderr
+    assert not (tmp_path / "images").exists()
+    assert not (tmp_path / "export").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(hwnas, tmp_path):
     (tmp_path / "file").write_text("no folder")
     done = export(hwnas, tmp_path / "file" / "out", "plain")
