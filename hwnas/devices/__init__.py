@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hwnas.devices.device import Device, Measurement, Memory, RunConfig, Session, pooled
+from hwnas.devices.device import Device, Measurement, Memory, RunConfig, Session, measure_in_turn, pooled
 from hwnas.devices.fake import FakeDevice
 from hwnas.devices.local import LocalDevice
 from hwnas.devices.profile import Profile, Timing, load_profile
@@ -25,6 +25,7 @@ __all__ = [
     "Session",
     "Timing",
     "load_profile",
+    "measure_in_turn",
     "open_device",
     "pooled",
 ]

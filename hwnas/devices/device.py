@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,19 @@ class Session(Protocol):
     def renew(self) -> None:
         """What is measured next is measured by another process, with its models placed elsewhere in memory."""
         ...
+
+
+def measure_in_turn(
+    session: Session, paths: Mapping[str, Path], rounds: int, config: RunConfig
+) -> dict[str, Measurement]:
+    """All rounds of each file, by its key; one after the other in every round, as the machine may drift meanwhile."""
+    found: dict[str, list[Measurement]] = {key: [] for key in paths}
+    for number in range(rounds):
+        if number:
+            session.renew()
+        for key, path in paths.items():
+            found[key].append(session.measure(path, config))
+    return {key: pooled(measurements) for key, measurements in found.items()}
 
 
 class Device(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices import Measurement, Profile, open_device, pooled
+from hwnas.devices import Profile, measure_in_turn, open_device
 from hwnas.runtimes import RUNTIMES
 
 ROUNDS = 2  # processes that measure each file; the stage `measure` takes all of the profile's for the one that counts
@@ -35,7 +35,10 @@ def measure_files(files: Files, profile: Profile, report: Report) -> dict[str, d
         own = {key: path for key, (used, path) in files.items() if used == runtime}
         for threads in thread_counts():
             report(f"{runtime}, {threads} threads")
-            for key, measurement in _in_turn(own, variant(profile, runtime, threads)).items():
+            changed = variant(profile, runtime, threads)
+            with open_device(changed).session() as session:
+                measured = measure_in_turn(session, own, ROUNDS, changed.timing.run_config())
+            for key, measurement in measured.items():
                 if measurement.error:
                     found[key].setdefault("errors", []).append(measurement.error)
                 else:
@@ -43,17 +46,6 @@ def measure_files(files: Files, profile: Profile, report: Report) -> dict[str, d
         for key, path in own.items():
             found[key] |= _loading(path, variant(profile, runtime, 1))
     return found
-
-
-def _in_turn(paths: Mapping[str, Path], profile: Profile) -> dict[str, Measurement]:
-    rounds: dict[str, list[Measurement]] = {key: [] for key in paths}
-    with open_device(profile).session() as session:
-        for number in range(ROUNDS):
-            if number:
-                session.renew()
-            for key, path in paths.items():
-                rounds[key].append(session.measure(path, profile.timing.run_config()))
-    return {key: pooled(measured) for key, measured in rounds.items()}
 
 
 def _loading(path: Path, profile: Profile) -> dict[str, float]:

@@ -109,8 +109,3 @@ def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
 def fastest_and_slowest(predictor: TablePredictor) -> tuple[Arch, Arch]:
     """The two extremes of a space; ValueError as of `spaces.extremes`."""
     return extremes(predictor.space, predictor.op_latency_ms)
-
-
-def archs_array(archs: Sequence[Arch]) -> NDArray[np.uint8]:
-    """(n, decisions) from a list of architectures; no decision has over 255 choices."""
-    return np.array(archs, dtype=np.uint8)

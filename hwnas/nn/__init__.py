@@ -4,6 +4,7 @@ from hwnas.nn.compute import Compute, Precision, fastest
 from hwnas.nn.memory import keep_freed_memory
 from hwnas.nn.network import Gate, Network, Supernet
 from hwnas.nn.ops import BlockModule, layer_weights
+from hwnas.nn.statistics import statistics_anew
 
 __all__ = [
     "BlockModule",
@@ -15,4 +16,5 @@ __all__ = [
     "fastest",
     "keep_freed_memory",
     "layer_weights",
+    "statistics_anew",
 ]

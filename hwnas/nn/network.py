@@ -177,8 +177,9 @@ class Supernet(nn.Module):
         """
         for slot, module in zip(self.space.slots, self.slots, strict=True):
             assert isinstance(module, SharedSlot)
-            choices = itertools.product(*(trained[d] for d in slot.decisions))
-            module.sort_hidden(_option(self.space, list(zip(slot.decisions, c, strict=True))) for c in choices)
+            joint = itertools.product(*(trained[d] for d in slot.decisions))
+            choices = (dict(zip(slot.decisions, chosen, strict=True)) for chosen in joint)
+            module.sort_hidden(self.space.option(slot, chosen) for chosen in choices)
 
     def network(self, arch: Arch) -> Network:
         """The architecture standing alone, with its share of the weights and statistics."""
@@ -202,22 +203,14 @@ def _weighted(
     equal: dict[object, tuple[int, int]] = {}  # (position, option)
     silent: dict[int, bool] = {}
     positions = []
-    for choices in itertools.product(*ran):
-        pairs = list(zip(slot.decisions, choices, strict=True))
-        option = _option(space, pairs)
+    for chosen in itertools.product(*ran):
+        choices = dict(zip(slot.decisions, chosen, strict=True))
+        option = space.option(slot, choices)
         position, _ = equal.setdefault((reads[option], slot.options[option]), (len(equal), option))
         positions.append(position)
-        is_silent = any(choice in gates[d].silent for d, choice in pairs)
+        is_silent = any(choice in gates[d].silent for d, choice in choices.items())
         silent[position] = silent.get(position, True) and is_silent
     if len(equal) < len(positions):
         joint = joint.new_zeros(len(equal)).index_add(0, torch.tensor(positions, device=joint.device), joint)
     for (position, option), weight in zip(equal.values(), joint.unbind(), strict=True):
         yield option, weight, silent[position]
-
-
-def _option(space: Space, pairs: Sequence[tuple[int, int]]) -> int:
-    """Row-major, as the options of a slot are."""
-    index = 0
-    for d, choice in pairs:
-        index = index * len(space.decisions[d].choices) + choice
-    return index

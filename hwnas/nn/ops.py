@@ -50,13 +50,13 @@ class ConvBatchNorm(nn.Module):
             bias=False,
         )
         self.bn = nn.BatchNorm2d(layer.out_channels) if layer.norm else nn.Identity()
-        self.layer, self.activation = layer, layer.activation
+        self.layer = layer
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
         layer = self.layer
         y = conv2d(x, self.conv.weight, layer.stride, layer.groups, layer.dilation) if self.training else self.conv(x)
-        return ACTIVATIONS[self.activation](self.bn(y))
+        return ACTIVATIONS[layer.activation](self.bn(y))
 
 
 def scale_and_shift(bn: nn.Module) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import itertools
 import math
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -111,6 +111,11 @@ class Step:
     wire: Wire
 
 
+def sees_image(steps: Iterable[Step]) -> bool:
+    """Whether the output of a network depends on its image: not where zero operators cut every path to it."""
+    return any(0 in step.wire.reads for step in steps)
+
+
 @dataclass(frozen=True)
 class Operators(Sequence[OpSpec]):
     """Those of a network in execution order, and between which nodes they stand."""
@@ -193,17 +198,17 @@ class Space:
         own = self.slots[number].writes if number >= 0 else None
         return number + 1 if own is None else own
 
-    def option(self, slot: Slot, arch: Arch) -> int:
-        """Which of `slot.options` the architecture picks."""
+    def option(self, slot: Slot, choices: Arch | Mapping[int, int]) -> int:
+        """Which of `slot.options` is picked by an architecture, or by the choices at the slot's decisions."""
         index = 0
         for d in slot.decisions:
-            index = index * len(self.decisions[d].choices) + arch[d]
+            index = index * len(self.decisions[d].choices) + choices[d]
         return index
 
     def ops(self, arch: Arch) -> Operators:
         """The operators of one architecture, in execution order. The last one alone where no image comes to it."""
         steps = self.steps(arch)
-        if not self.sees_image(arch):
+        if not sees_image(steps):
             return chain_operators([steps[-1].spec])
         return Operators(self.input_shape, tuple(step.spec for step in steps), tuple(step.wire for step in steps))
 
@@ -220,10 +225,6 @@ class Space:
             Step(number, option, self.slots[number].options[option], self.wire(number, option))
             for number, option in zip(running, options, strict=True)
         ]
-
-    def sees_image(self, arch: Arch) -> bool:
-        """Whether the output depends on the image at all: not where zero operators cut every path to it."""
-        return any(0 in step.wire.reads for step in self.steps(arch))
 
     @cached_property
     def runs(self) -> tuple[Joint, ...]:

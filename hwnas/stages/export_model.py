@@ -12,9 +12,11 @@ from hwnas.devices import load_profile
 from hwnas.errors import UserError
 from hwnas.export import Brought, Preprocessing, bring
 from hwnas.export.sources import RANDOM
+from hwnas.nn import statistics_anew
+from hwnas.stages.config import option
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.progress import progress
-from hwnas.stages.run import say
+from hwnas.stages.run import holds_run, say
 from hwnas.stages.shipping import Choices, Shipment
 from hwnas.storage import write_json
 from hwnas.train import stored_size
@@ -52,8 +54,15 @@ class ModelOptions:
 
 
 def run_model(out: Path, options: ModelOptions, choices: Choices) -> None:
-    """Writes `export/`, `export.json` and `export.log` to `out`; UserError where a file failed its check."""
+    """Writes `export/`, `export.json` and `export.log` to `out`.
+
+    UserError where a file failed its check, and where `out` is a run's: that of `--model` is not its winner.
+    """
     options.check()
+    if holds_run(out):
+        raise UserError(
+            f"{out} holds a run, whose own export would be overwritten; choose another --out for {options.model}"
+        )
     profile = load_profile(options.on)
     splits = _splits(out, options)
     classes = splits.classes if options.labels is None else _labels(options.labels)
@@ -85,7 +94,7 @@ def model_options(given: dict[str, Any], model: str, weights: str | None, labels
     allowed = ("data", "data_root", "skip_broken", "resolution", "seed", "on")
     strange = [name for name in given if name not in allowed]
     if strange:
-        raise UserError(f"--{strange[0].replace('_', '-')} has no meaning with --model; leave it out")
+        raise UserError(f"{option(strange[0])} has no meaning with --model; leave it out")
     return ModelOptions(**{"data": None, **given, "model": model, "weights": weights, "labels": labels})
 
 
@@ -125,14 +134,11 @@ def settle_batch_norm(shipment: Shipment) -> None:
 
     Without it the activations of random weights fade from layer to layer, until int8 has no step left for them.
     """
-    norms = [m for m in shipment.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain average over all batches
-        norm.train()
     count = min(SETTLING_IMAGES, len(shipment.train.labels))
     images = torch.from_numpy(shipment.preprocessing.normalised(shipment.train, np.arange(count)))
-    with torch.no_grad():
+    with torch.no_grad(), statistics_anew(shipment.module) as norms:
+        for norm in norms:
+            norm.train()
         for batch in torch.tensor_split(images, max(1, count // 32)):
             shipment.module(batch)
     shipment.module.eval()

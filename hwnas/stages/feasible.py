@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UserError
-from hwnas.latency.predictors import archs_array
 from hwnas.search import Budget
+from hwnas.search.populations import as_array
 from hwnas.spaces import Space
 from hwnas.stages.limits import Archs, Bound, Floats, bounds, load_operator_cost
 from hwnas.stages.operator_costs import as_record
@@ -24,7 +24,7 @@ def run_stage(run: Run) -> None:
     space = run.space
     predictor = load_predictor(run, space)
     rng = random.Random(f"feasible/{run.config.seed}")
-    archs = archs_array([space.sample(rng) for _ in range(SAMPLES)])
+    archs = as_array([space.sample(rng) for _ in range(SAMPLES)])
     median_ms = float(np.median(predictor.latency_ms(archs)))
     smallest_ms = lowest(space, predictor.latency_ms, archs)
     largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs), archs)

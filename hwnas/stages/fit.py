@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections.abc import Iterable, Iterator
 
 from hwnas.devices import load_profile
 from hwnas.footprint import METRICS, fit_footprint
@@ -11,6 +12,7 @@ from hwnas.latency.interpolation import interpolate
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space
+from hwnas.spaces.space import sees_image
 from hwnas.stages.networks import NetworkId, measured_footprints, measured_ms, operator_table, own_network
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -28,7 +30,7 @@ def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> tuple
     rng = random.Random(f"fit/{seed}")
     spread = spread_over_latency(predictor, count - count // 2, rng)
     samples = (predictor.space.sample(rng) for _ in range(count // 2 * CANDIDATES_PER_NETWORK))
-    drawn = dict.fromkeys(itertools.islice(filter(predictor.space.sees_image, samples), count // 2))
+    drawn = dict.fromkeys(itertools.islice(_telling(predictor.space, samples), count // 2))
     return spread, [arch for arch in drawn if arch not in spread]
 
 
@@ -37,11 +39,16 @@ def spread_over_latency(predictor: TablePredictor, count: int, rng: random.Rando
     ends = fastest_and_slowest(predictor)
     pool = [predictor.space.sample(rng) for _ in range(count * CANDIDATES_PER_NETWORK)]
     pool += [_between(*ends, share, rng) for share in (i / len(pool) for i in range(len(pool)))]
-    pool = sorted(filter(predictor.space.sees_image, set(pool)), key=lambda arch: (predictor.arch_ms(arch), arch))
+    pool = sorted(_telling(predictor.space, set(pool)), key=lambda arch: (predictor.arch_ms(arch), arch))
     lowest_ms, highest_ms = predictor.arch_ms(pool[0]), predictor.arch_ms(pool[-1])
     wanted_ms = [lowest_ms + (highest_ms - lowest_ms) * (i + 0.5) / count for i in range(count)]
     chosen = [min(pool, key=lambda arch: abs(predictor.arch_ms(arch) - ms)) for ms in wanted_ms]
     return list(dict.fromkeys(chosen))
+
+
+def _telling(space: Space, archs: Iterable[Arch]) -> Iterator[Arch]:
+    """Those of networks that look at their image."""
+    return (arch for arch in archs if sees_image(space.steps(arch)))
 
 
 def _between(fast: Arch, slow: Arch, share: float, rng: random.Random) -> Arch:

@@ -1,10 +1,8 @@
 """generate: every stage in order, each where the last run of it stopped."""
 
-from types import ModuleType
-
 from hwnas.stages import export, feasible, fit, measure, plan, profile, report, search, select, train, trust
 from hwnas.stages.measure import OverBudget
-from hwnas.stages.run import Run, say
+from hwnas.stages.run import Run, run_announced, say
 
 BEFORE_CHOICE = {"plan": plan, "profile": profile, "fit": fit, "feasible": feasible, "search": search}
 OF_CANDIDATE = {"select": select, "train": train, "export": export, "measure": measure}
@@ -13,27 +11,21 @@ OF_CANDIDATE = {"select": select, "train": train, "export": export, "measure": m
 def run_stage(run: Run) -> None:
     """Ends with a report, or with the UserError of the stage that could not go on."""
     for name, stage in BEFORE_CHOICE.items():
-        _run(run, name, stage)
+        run_announced(run, name, stage)
     for _ in range(run.config.attempts):
         if _candidate_fits(run):
             break
     else:
         raise OverBudget(f"none of {run.config.attempts} exported candidates kept the budget; see measure.json")
-    _run(run, "trust", trust)
-    _run(run, "report", report)
+    run_announced(run, "trust", trust)
+    run_announced(run, "report", report)
 
 
 def _candidate_fits(run: Run) -> bool:
     try:
         for name, stage in OF_CANDIDATE.items():
-            _run(run, name, stage)
+            run_announced(run, name, stage)
     except OverBudget as error:
         say(f"{error}: taking the next")
         return False
     return True
-
-
-def _run(run: Run, name: str, stage: ModuleType) -> None:
-    say(f"== {name}")
-    with run.stage(name):
-        stage.run_stage(run)

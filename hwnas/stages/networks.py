@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices import Measurement, Profile, load_profile, open_device, pooled
+from hwnas.devices import Measurement, Profile, load_profile, measure_in_turn, open_device
 from hwnas.errors import UserError
 from hwnas.footprint import METRICS
 from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
@@ -151,13 +151,7 @@ def measure_together(
             for number, (label, network) in enumerate(networks.items())
         }
         paths = {**files, **built}
-        rounds: dict[str, list[Measurement]] = {label: [] for label in paths}
-        for number in range(profile.timing.rounds):
-            if number:
-                session.renew()
-            for label, path in paths.items():
-                rounds[label].append(session.measure(path, profile.timing.run_config()))
-    measured = {label: pooled(found) for label, found in rounds.items()}
+        measured = measure_in_turn(session, paths, profile.timing.rounds, profile.timing.run_config())
     for label, measurement in measured.items():
         if measurement.error:
             raise UserError(f"{paths[label]} could not be measured on {profile.name}: {measurement.error}")

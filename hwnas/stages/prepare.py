@@ -2,7 +2,7 @@
 
 import importlib
 
-from hwnas.stages.run import Run, say
+from hwnas.stages.run import Run, run_announced
 
 STAGES_OF = {"predictor.json": ("plan", "profile", "fit"), "feasible.json": ("feasible",)}  # what makes a file
 
@@ -11,6 +11,4 @@ def run_missing(run: Run) -> None:
     """Runs the stages before `search` whose files are not there. They need the device; a prepared run does not."""
     for file, stages in STAGES_OF.items():
         for name in stages if not run.file(file).exists() else ():
-            say(f"== {name}")
-            with run.stage(name):
-                importlib.import_module(f"hwnas.stages.{name}").run_stage(run)
+            run_announced(run, name, importlib.import_module(f"hwnas.stages.{name}"))

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hwnas import __version__
@@ -24,6 +25,7 @@ from hwnas.train import Optimizer, Recipe, stored_size
 
 PART_USES = {"train": "train on", "search": "choose by", "test": "test on"}
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
+CONFIG = "config.json"  # the file that makes a folder a run directory
 
 
 class Run:
@@ -116,6 +118,13 @@ class Run:
         journal.append({**_event(name, "end"), "seconds": time.perf_counter() - start_s})
 
 
+def run_announced(run: Run, name: str, stage: ModuleType) -> None:
+    """One of the stages that a single command runs."""
+    say(f"== {name}")
+    with run.stage(name):
+        stage.run_stage(run)
+
+
 def _event(stage: str, event: str) -> Record:
     return {"stage": stage, "event": event, "utc": datetime.now(UTC).isoformat(timespec="seconds")}
 
@@ -139,11 +148,16 @@ def machine() -> dict[str, str]:
     return {"platform": platform.platform(), "threads": str(torch.get_num_threads()), "gpu": gpu}
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a folder is a run directory."""
+    return (path / CONFIG).exists()
+
+
 def check_place(path: Path, options: dict[str, Any], may_begin: bool) -> None:
     """UserError, before anything is written, where no run can be in `path` or begin with `options`."""
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path} is a file; choose a folder")
-    if (path / "config.json").exists():
+    if holds_run(path):
         return
     if not may_begin:
         raise UserError(f"there is no run in {path}; begin one with `hwnas generate` or `hwnas plan`")
@@ -152,8 +166,8 @@ def check_place(path: Path, options: dict[str, Any], may_begin: bool) -> None:
 
 def open_run(path: Path, options: dict[str, Any]) -> Run:
     """The run in `path`, made if need be. `options` are the user's; in an existing run they must agree with it."""
-    file = path / "config.json"
-    if not file.exists():
+    file = path / CONFIG
+    if not holds_run(path):
         config = RunConfig(**options)
         config.check()
         _keep_space(path, config)
@@ -209,4 +223,4 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-__all__ = ["Run", "RunConfig", "check_place", "load", "open_run", "option", "say"]
+__all__ = ["Run", "RunConfig", "check_place", "holds_run", "load", "open_run", "option", "run_announced", "say"]

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hwnas.datasets import ImageSet
-from hwnas.nn import Compute, Supernet
+from hwnas.nn import Compute, Supernet, statistics_anew
 from hwnas.spaces.space import Arch
 from hwnas.train import EVAL_BATCH, StoredBatches, accuracy_on, eval_batches
 
@@ -38,20 +38,13 @@ def recalibrate_forward(
     net: Supernet, forward: Callable[[Tensor], Tensor], batches: Sequence[Tensor], compute: Compute
 ) -> None:
     """The same for whatever of the super-network `forward` runs."""
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative mean instead of a moving one
     net.train()
     try:
-        with compute.precision():
+        with statistics_anew(net), compute.precision():
             for batch in batches:
                 forward(batch)
     finally:
         net.eval()
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 class PathAccuracy:

@@ -12,6 +12,7 @@ from hwnas.latency.learned import NetworkRegressor, ResidualPredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.spaces import SPACES, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
+from hwnas.spaces.space import sees_image
 
 
 @pytest.fixture(params=SPACES, scope="module")
@@ -63,16 +64,22 @@ FITS = {
 }
 
 
+def sample_seeing(space, count, rng):
+    """As `hwnas fit` measures: networks that look at their image."""
+    samples = [space.sample(rng) for _ in range(count)]
+    return [arch for arch in samples if sees_image(space.steps(arch))]
+
+
 @pytest.fixture(params=FITS, scope="module")
 def predictor(request, space):
     rng = random.Random(4)
-    archs = list(filter(space.sees_image, [space.sample(rng) for _ in range(30)]))  # as `hwnas fit` measures
+    archs = sample_seeing(space, 30, rng)
     return FITS[request.param](space, archs, true_ms(space, archs))
 
 
 def test_unseen_networks_are_predicted(predictor, space):
     rng = random.Random(5)
-    archs = list(filter(space.sees_image, [space.sample(rng) for _ in range(50)]))
+    archs = sample_seeing(space, 50, rng)
     latency_ms, measured_ms = predictor.latency_ms(archs), true_ms(space, archs)
     assert latency_ms.shape == (len(archs),)
     assert np.abs(latency_ms / measured_ms - 1).mean() < 0.1

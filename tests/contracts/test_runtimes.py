@@ -22,6 +22,7 @@ from hwnas.spaces.darts import darts
 from hwnas.spaces.graph import GraphBuilder
 from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.spaces.operators import block
+from hwnas.spaces.space import sees_image
 from hwnas.stages.export import SHIPPED
 from hwnas.stages.networks import measure_together
 
@@ -380,7 +381,7 @@ def test_networks_of_cells_are_built_as_they_are_converted(name, space, seed, tm
 def test_a_network_that_does_not_look_at_its_image_is_exported(name, tmp_path):
     space = nas_bench_201(16, 0.5, cells=1)
     arch = space.from_names(("none",) * 6)
-    assert not space.sees_image(arch)
+    assert not sees_image(space.steps(arch))
     network, path = trained_like(Network(space, arch)), tmp_path / f"constant{RUNTIMES[name].suffix}"
     RUNTIMES[name].convert(network, space.input_shape, path)
     x = torch.randn(1, *space.input_shape)

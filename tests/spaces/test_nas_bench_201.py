@@ -11,6 +11,7 @@ from hwnas.errors import UserError
 from hwnas.nn import Network
 from hwnas.spaces import SpaceConfig, build_space, macs, params
 from hwnas.spaces.nas_bench_201 import from_string, nas_bench_201
+from hwnas.spaces.space import sees_image
 
 STRINGS = Path(__file__).parents[3] / "shared/data/nasbench201/nb201_archs.csv"
 SPACE = build_space(SpaceConfig("nas_bench_201", 32, 10))
@@ -78,11 +79,12 @@ def test_what_nothing_reaches_and_what_nobody_needs_does_not_run():
 
 def test_a_cell_without_a_path_leaves_the_classifier_alone():
     arch = SMALL.from_names(("nor_conv_3x3",) * 3 + ("none",) * 3)
-    assert not SMALL.sees_image(arch)
+    assert not sees_image(SMALL.steps(arch))
     assert kinds(*SMALL.to_names(arch)) == ["normed_classifier"]
     logits = Network(SMALL, arch).eval()(torch.randn(2, 3, 8, 8))
     torch.testing.assert_close(logits[0], logits[1])
-    assert sum(not SPACE.sees_image(SPACE.sample(random.Random(i))) for i in range(300)) < 30  # 341 of 15,625
+    drawn = [SPACE.sample(random.Random(i)) for i in range(300)]
+    assert sum(not sees_image(SPACE.steps(arch)) for arch in drawn) < 30  # 341 of 15,625
 
 
 @pytest.mark.parametrize("resolution", [9, 30])

@@ -39,6 +39,7 @@ def test_two_decisions_pick_row_major():
     options = tuple(op("ir", shape, 4, e=e, k=k) for e in (3, 6) for k in (3, 5, 7))
     space = Space("s", shape, 2, (Decision("e", ("3", "6")), Decision("k", ("3", "5", "7"))), (Slot(options, (0, 1)),))
     assert str(space.ops((1, 2))[0]) == "ir-4x8x8-4-s1-e6-k7"
+    assert space.option(space.slots[0], {1: 2, 0: 1}) == space.option(space.slots[0], (1, 2)) == 5
 
 
 def test_check_tells_both_numbers():

@@ -12,9 +12,13 @@ from brought_models import plain
 from PIL import Image
 from torchvision import models
 
-from hwnas.export import bring
+from hwnas.datasets import ImageSet
+from hwnas.devices import load_profile
+from hwnas.export import Preprocessing, bring
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.onnx_runtime import OnnxRuntime
+from hwnas.stages.export_model import settle_batch_norm
+from hwnas.stages.shipping import Shipment
 from hwnas.storage import read_json
 
 MODELS = Path(__file__).with_name("brought_models.py")
@@ -51,6 +55,32 @@ def test_files_of_a_brought_model_compute_what_it_computes(exported):
         np.testing.assert_allclose(golden["files"][name]["logits"], expected, rtol=1e-4, atol=1e-4)
     assert record["files"]["litert"]["max_relative_error"] < 1e-4
     assert all(record["files"][f"{runtime}_int8"]["max_relative_error"] < 0.1 for runtime in ("litert", "ort"))
+
+
+def test_batch_norm_settles_while_nothing_else_trains():
+    modes = []
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.5)).eval()
+    network.register_forward_hook(lambda module, *_: modes.append([part.training for part in module]))
+    images = ImageSet(np.random.default_rng(0).integers(0, 256, (48, 3, 8, 8), dtype=np.uint8), np.zeros(48, int))
+    settle_batch_norm(
+        Shipment(
+            module=network,
+            model="noise",
+            data="noise",
+            is_unseen=True,
+            classes=("one",),
+            preprocessing=Preprocessing(8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            train=images,
+            test=images,
+            seed=0,
+            profile=load_profile("fake"),
+        )
+    )
+    with torch.no_grad():
+        means = network[0](torch.from_numpy(images.images / 127.5 - 1).float()).mean((0, 2, 3))
+    torch.testing.assert_close(network[1].running_mean, means)
+    assert modes == [[False, True, False]]
+    assert not any(part.training for part in network)
 
 
 def test_torchvisions_networks_come_with_their_own_normalisation():
@@ -126,6 +156,17 @@ def test_images_are_needed(hwnas, tmp_path):
     assert "--data is missing: files are checked on your images, and those of int8" in done.stderr
     done = hwnas("export", "--out", tmp_path, "--model", f"{MODELS}:plain", "--data", "digits")
     assert "--weights is missing" in done.stderr
+
+
+def test_the_export_of_a_run_is_not_overwritten(hwnas, tmp_path):
+    """Where --out is not given, it is that of all stages, which a run may hold."""
+    (tmp_path / "config.json").write_text("{}")
+    done = export(hwnas, tmp_path, "plain")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith(f"hwnas: {tmp_path} holds a run, whose own export would be overwri")
+    assert "choose another --out" in done.stderr
+    assert not (tmp_path / "images").exists()
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(hwnas, tmp_path):

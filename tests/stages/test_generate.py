@@ -4,12 +4,11 @@ import json
 import shutil
 import signal
 import statistics
-import subprocess
 from dataclasses import replace
 
 import onnxruntime
 import pytest
-from quick import QUICK, command
+from quick import QUICK, started
 
 from hwnas.devices.fake import FakeDevice
 from hwnas.objective import SAME_LATENCY
@@ -45,17 +44,16 @@ def undisturbed(hwnas, tmp_path_factory):
 
 def kill_at(moment: str, run) -> None:
     """Starts or continues the run, and kills it for real as soon as it says that it is there."""
-    process = subprocess.Popen(command("generate", *QUICK, "--out", run), stderr=subprocess.PIPE, text=True)
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if moment in line:
-            break
-    else:
-        pytest.fail(f"{moment!r} was never reached: {''.join(seen)}")
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    with started("generate", *QUICK, "--out", run) as (process, stderr):
+        seen = []
+        for line in stderr:
+            seen.append(line)
+            if moment in line:
+                break
+        else:
+            pytest.fail(f"{moment!r} was never reached: {''.join(seen)}")
+        process.kill()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def test_killed_in_every_stage_it_ends_with_the_same_winner(hwnas, undisturbed, tmp_path):

@@ -3,13 +3,12 @@
 import json
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
-from quick import command
+from quick import started
 
 from hwnas.devices import DEVICES
 from hwnas.devices.local import LocalDevice
@@ -128,15 +127,15 @@ def test_a_row_that_fails_in_a_later_round_only_is_named_too(hwnas, device_with,
 def killed_in_the_middle(profile, run, lines):
     """Starts or continues the sweep, kills it for real once the journal has so many lines; its whole lines."""
     table = run / "table.jsonl"
-    process = subprocess.Popen(command("profile", *options(profile, run)), stderr=subprocess.PIPE)
-    deadline_s = time.monotonic() + 120
-    while time.monotonic() < deadline_s and process.poll() is None:
-        if table.exists() and table.read_bytes().count(b"\n") >= lines:
-            break
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    said = process.communicate()[1].decode()
-    assert process.returncode == -signal.SIGKILL, said
+    with started("profile", *options(profile, run)) as (process, stderr):
+        deadline_s = time.monotonic() + 120
+        while time.monotonic() < deadline_s and process.is_alive():
+            if table.exists() and table.read_bytes().count(b"\n") >= lines:
+                break
+            time.sleep(0.001)
+        process.kill()
+        said = stderr.read()
+    assert process.exitcode == -signal.SIGKILL, said
     content = table.read_bytes()
     return content[: content.rfind(b"\n") + 1]
 

@@ -1,6 +1,7 @@
 """A user's mistake is one clear line, exit status not 0, and nothing half-written."""
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from quick import QUICK, command
+from quick import QUICK, started
 
 from hwnas.devices import FakeDevice, Measurement
 from hwnas.stages.config import RunConfig
@@ -147,16 +148,12 @@ def test_networks_that_cannot_be_measured_are_named(hwnas, fitted, tmp_path, mon
 
 
 def test_an_interruption_says_how_to_go_on(tmp_path):
-    process = subprocess.Popen(
-        command("generate", *QUICK, "--out", tmp_path / "run"), stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:
-        if "training the super-network" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    with started("generate", *QUICK, "--out", tmp_path / "run") as (process, stderr):
+        assert any("training the super-network" in line for line in stderr)
+        os.kill(process.pid, signal.SIGINT)
+        rest = stderr.read()
     assert rest.strip().splitlines()[-1] == "hwnas: interrupted; run the same command again to continue"
-    assert process.returncode == 130
+    assert process.exitcode == 130
 
 
 @pytest.fixture(scope="module")
@@ -257,11 +254,10 @@ def test_a_cut_off_table_is_completed(hwnas, fitted, tmp_path):
 
 def test_two_processes_on_one_run(hwnas, tmp_path):
     run = tmp_path / "run"
-    first = subprocess.Popen(command("generate", *QUICK, "--out", run), stderr=subprocess.PIPE, text=True)
-    assert "==" in first.stderr.readline()  # it holds the directory from here on
-    done = hwnas("plan", "--out", run)
-    first.kill()
-    first.communicate()
+    with started("generate", *QUICK, "--out", run) as (first, stderr):
+        assert "==" in stderr.readline()  # it holds the directory from here on
+        done = hwnas("plan", "--out", run)
+        first.kill()
     assert_one_line(done, "another process is working on")
 
 

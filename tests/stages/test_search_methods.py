@@ -3,10 +3,9 @@
 import itertools
 import shutil
 import signal
-import subprocess
 
 import pytest
-from quick import QUICK, command
+from quick import QUICK, started
 
 from hwnas.search import METHODS, Probabilities
 from hwnas.storage import Journal, read_json
@@ -90,12 +89,10 @@ def test_killed_in_the_middle_probabilities_go_on_as_they_would_have(hwnas, feas
         shutil.copytree(feasible, run)
     arguments = ("search", "--method", "proxyless", "--supernet-epochs", "3", "--out")
     assert hwnas(*arguments, whole).returncode == 0
-    process = subprocess.Popen(command(*arguments, part), stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "training the super-network: 2 of" in line:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with started(*arguments, part) as (process, stderr):
+        assert any("training the super-network: 2 of" in line for line in stderr)
+        process.kill()
+    assert process.exitcode == -signal.SIGKILL
     assert hwnas(*arguments, part).returncode == 0
     assert Journal(part / "trials.jsonl").records == Journal(whole / "trials.jsonl").records
     mine, theirs = ([{**r, "seconds": 0} for r in Journal(run / "supernet.jsonl").records] for run in (part, whole))
