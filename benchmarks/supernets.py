@@ -23,7 +23,7 @@ from hwnas.spaces import Arch, Space
 from hwnas.stages.run import Run, open_run
 from hwnas.stages.search import RECALIBRATION_BATCH, load_compute, workers
 from hwnas.storage import Journal, Record, read_json, write_json
-from hwnas.supernet import PATH_SAMPLERS, PathAccuracy, calibration_batches, supernet_training
+from hwnas.supernet import PATH_SAMPLERS, PathJudge, calibration_batches, supernet_training
 from hwnas.train import accuracy_on
 
 SAMPLERS = {name: m.trains for name, m in METHODS.items() if isinstance(m.trains, Paths) and m.evolves}
@@ -167,7 +167,7 @@ def open_place(out: Path, data: Path, settings: Settings, seed: int) -> Place:
     return Place(run, splits, space, load_compute(run, space))
 
 
-def trained(place: Place, settings: Settings, sampler: str, clock: Clock) -> PathAccuracy:
+def trained(place: Place, settings: Settings, sampler: str, clock: Clock) -> PathJudge:
     """A sampler's super-network, trained to the end, as `hwnas search` trains and asks it.
 
     The cost of an architecture is its multiply-adds: no device takes part. OutOfTime between two epochs.
@@ -192,13 +192,13 @@ def trained(place: Place, settings: Settings, sampler: str, clock: Clock) -> Pat
     batches = calibration_batches(
         *(splits.train, settings.resolution, settings.recalibration_batches, RECALIBRATION_BATCH, compute)
     )
-    return PathAccuracy(training.module, batches, splits.search, settings.resolution, compute)  # type: ignore[arg-type]
+    return PathJudge(training.module, batches, splits.search, settings.resolution, compute)  # type: ignore[arg-type]
 
 
 class Asked:
     """What a super-network says of architectures, each asked once: a journal remembers."""
 
-    def __init__(self, paths: PathAccuracy, journal: Journal, clock: Clock) -> None:
+    def __init__(self, paths: PathJudge, journal: Journal, clock: Clock) -> None:
         self.paths, self.journal, self.clock = paths, journal, clock
         self.as_trained = copy.deepcopy(paths.net).eval()  # recalibrating forgets what training left
         self.known = {(r["recalibrated"], tuple(r["arch"])): float(r["accuracy"]) for r in journal.records}

@@ -89,7 +89,7 @@ def average(tensors: Sequence[Tensor]) -> None:
 
 def of_all(number: float) -> list[float]:
     """What every process says, the first one's first."""
-    return shared_out(lambda own: [number], range(size()))
+    return [found[0] for found in shared_out(lambda own: [(number,)], range(size()), 1)]
 
 
 def total(number: float) -> float:
@@ -102,13 +102,15 @@ def from_first(number: float) -> float:
     return of_all(number)[0]
 
 
-def shared_out(function: Callable[[list[Item]], Sequence[float]], items: Sequence[Item]) -> list[float]:
-    """A number for each item, as `function` gives for those of this process; each process takes every size-th item."""
+def shared_out(
+    function: Callable[[list[Item]], Sequence[Sequence[float]]], items: Sequence[Item], numbers: int
+) -> list[list[float]]:
+    """So many numbers for each item, as `function` gives for those of this process, which takes every size-th item."""
     own = list(items[rank() :: size()])
-    found = torch.zeros(len(items), dtype=torch.float64)
+    found = torch.zeros(len(items), numbers, dtype=torch.float64)
     if own:
         found[rank() :: size()] = torch.tensor(function(own), dtype=torch.float64)
     if size() > 1:
         dist.all_reduce(found)
-    numbers: list[float] = found.tolist()
-    return numbers
+    rows: list[list[float]] = found.tolist()
+    return rows

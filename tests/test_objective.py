@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwnas.objective import REWARDS, accuracy_and_latency, hard_limits, pareto_front
+from hwnas.objective import REWARDS, hard_limits, pareto_front, quality, quality_and_latency
 
 
 def test_hard_limits_put_every_violation_below_every_accuracy():
@@ -15,6 +15,17 @@ def test_the_worst_violation_counts():
     scores = hard_limits({"latency_ms": 10.0, "file_mb": 4.0})
     assert scores({"accuracy": 0.5, "latency_ms": 10.0, "file_mb": 4.0}) == (0.5,)
     assert scores({"accuracy": 0.5, "latency_ms": 11.0, "file_mb": 6.0}) == (-0.5,)
+
+
+def test_what_is_likelier_ranks_higher_also_where_fewer_images_are_right():
+    sure, unsure = {"accuracy": 0.5, "likelihood": 0.4}, {"accuracy": 0.6, "likelihood": 0.3}
+    assert quality(sure) > quality(unsure)
+    assert quality({"accuracy": 0.6}) == 0.6  # of a table, which tells no more
+    for reward in REWARDS.values():
+        scores = reward({"latency_ms": 1.0})
+        assert scores({**sure, "latency_ms": 1.0}) > scores({**unsure, "latency_ms": 1.0})
+    front = pareto_front([{**sure, "latency_ms": 2.0}, {**unsure, "latency_ms": 3.0}], quality_and_latency)
+    assert front == [{**sure, "latency_ms": 2.0}]
 
 
 def worth(name, accuracy, latency_ms, file_mb=1.0):
@@ -58,5 +69,5 @@ def test_a_reward_is_the_same_in_any_unit(name):
 def test_the_front_keeps_what_nothing_dominates():
     points = [(0.9, 5.0), (0.8, 4.0), (0.85, 6.0), (0.7, 4.0), (0.6, 1.0), (0.9, 5.0)]
     candidates = [{"accuracy": a, "latency_ms": ms} for a, ms in points]
-    front = pareto_front(candidates, accuracy_and_latency)
+    front = pareto_front(candidates, quality_and_latency)
     assert [(c["accuracy"], c["latency_ms"]) for c in front] == [(0.9, 5.0), (0.8, 4.0), (0.6, 1.0)]

@@ -19,7 +19,7 @@ PUBLIC = {
     "hwnas.runtimes": ["RUNTIMES", "LoadedModel", "Runtime"],
     "hwnas.search": ["STRATEGIES", "Budget", "Evolution", "RandomSearch", "Strategy", "Trial", "search"],
     "hwnas.spaces": ["PUBLISHED", "SPACES", "Arch", "OpSpec", "Slot", "Space", "SpaceConfig", "build_space", "macs"],
-    "hwnas.supernet": ["PATH_SAMPLERS", "PathAccuracy", "recalibrate", "supernet_training", "uniform"],
+    "hwnas.supernet": ["PATH_SAMPLERS", "PathJudge", "recalibrate", "supernet_training", "uniform"],
     "hwnas.datasets": ["PARTS", "DataConfig", "ImageSet", "Splits", "open_source", "prepare"],
 }
 

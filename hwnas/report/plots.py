@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import base_of, from_record
-from hwnas.objective import accuracy_and_latency, pareto_front
+from hwnas.objective import pareto_front, quality, quality_and_latency
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
 from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
@@ -72,7 +72,7 @@ def _hover(decisions: Sequence[Decision], trial: Record) -> str:
     return "<br>".join(
         [
             *map(html.escape, lines),
-            f"accuracy {trial['accuracy']:.4f}, {in_ms(trial['latency_ms'])}",
+            f"likelihood {quality(trial):.4f}, accuracy {trial['accuracy']:.4f}, {in_ms(trial['latency_ms'])}",
             f"{in_millions(trial['macs'], 1)} multiply-adds, {in_millions(trial['params'], 2)} parameters",
         ]
     )
@@ -83,21 +83,22 @@ def pareto(found: Findings) -> str:
     if not found.trials:
         return ""
     traces = [_candidates(found, strategy) for strategy in STRATEGIES]
-    front = sorted(pareto_front(found.trials, accuracy_and_latency), key=lambda t: float(t["latency_ms"]))
+    front = sorted(pareto_front(found.trials, quality_and_latency), key=lambda t: float(t["latency_ms"]))
     line = {"shape": "hv", "color": COLORS["front"], "width": 2}
     traces.append(_points(front, mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
     traces += [_pick(found, label) for label in ("winner", "random") if label in found.selection]
     shapes, annotations = _landmarks(found, [float(t["latency_ms"]) for t in found.trials])
-    y = "super-network accuracy (search part)"
+    y = "super-network likelihood (search part)"
     figure = plot("pareto", traces, "predicted latency, ms", y, shapes=shapes, annotations=annotations, top=56)
     note = (
-        "super-network candidates; point at one to see its layers. Latency is predicted, accuracy uses shared weights."
+        "super-network candidates; point at one to see its layers. Latency is predicted. The likelihood is that of the "
+        "labels by the shared weights, the geometric mean over the images: what candidates are ranked by."
     )
     return paragraph(f"{len(found.trials)} {note}") + figure
 
 
 def _points(trials: Sequence[Record], **style: Any) -> Any:
-    x, y = [t["latency_ms"] for t in trials], [t["accuracy"] for t in trials]
+    x, y = [t["latency_ms"] for t in trials], [quality(t) for t in trials]
     return go.Scatter(x=x, y=y, **style)
 
 
@@ -111,7 +112,7 @@ def _candidates(found: Findings, strategy: str) -> Any:
 
 def _pick(found: Findings, label: str) -> Any:
     network = found.selection[label]
-    trial = {"latency_ms": network["predicted_ms"], "accuracy": network["supernet_accuracy"]}
+    trial = {"latency_ms": network["predicted_ms"], "likelihood": network["supernet_likelihood"]}
     symbol, size = ("star", 15) if label == "winner" else ("diamond-open", 12)
     marker = {"color": COLORS[LABELS[label]], "size": size, "symbol": symbol, "line": {"width": 2}}
     return _points([trial], mode="markers", name=LABELS[label], marker=marker, hoverinfo="skip")
@@ -147,19 +148,19 @@ def _label(x: float, text: str, up_px: int) -> Record:
 
 
 def best_so_far(found: Findings) -> str:
-    """The best accuracy after each evaluation, of both strategies."""
+    """The best likelihood after each evaluation, of both strategies."""
     if not found.trials:
         return ""
     traces, told = [], []
     for strategy in STRATEGIES:
-        curve = list(accumulate((float(t["accuracy"]) for t in found.trials if t["strategy"] == strategy), max))
+        curve = list(accumulate((quality(t) for t in found.trials if t["strategy"] == strategy), max))
         if not curve:
             continue
         told.append(f"{strategy} {curve[-1]:.4f} after {len(curve)}")
         line = {"color": COLORS[strategy], "shape": "hv", "width": 2.5}
         traces.append(go.Scatter(x=list(range(1, len(curve) + 1)), y=curve, name=strategy, line=line))
-    text = f"Best super-network accuracy within the budget: {', '.join(told)} evaluations."
-    return paragraph(text) + plot("best", traces, "candidates evaluated", "best accuracy so far", height=360)
+    text = f"Best super-network likelihood within the budget: {', '.join(told)} evaluations."
+    return paragraph(text) + plot("best", traces, "candidates evaluated", "best likelihood so far", height=360)
 
 
 def layers(found: Findings) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from hwnas.objective import quality
 from hwnas.report.findings import Findings, in_percent
 from hwnas.report.plots import COLORS, paragraph, plot
 from hwnas.search.collapse import Concentration, choice_shares, concentration
@@ -61,12 +62,11 @@ def rows_of_checks(found: Findings) -> list[list[str]]:
 
 def _baseline(record: Record) -> str:
     own, drawn, expected = record["method"], record["random"], record["expected_best"]
-    images = round((own["best"] - drawn["best"]) * record["images"])
     return (
         f"Best of {own['count']} candidates {own['best']:.4f}; the best of {expected['of']} random ones is expected at "
         f"{expected['mean']:.4f} ({expected['low']:.4f} to {expected['high']:.4f}), their mean is {drawn['mean']:.4f}. "
-        f"It is above {in_percent(own['above_share'], 0)} of {drawn['count']} random networks, and {images:+d} of "
-        f"{record['images']} images from the best of them. By the super-network's accuracy."
+        f"It is above {in_percent(own['above_share'], 0)} of {drawn['count']} random networks, the best of which has "
+        f"{drawn['best']:.4f}. By the super-network's likelihood, which is what candidates are ranked by."
     )
 
 
@@ -105,11 +105,11 @@ def _gap(record: Record) -> str:
 
 
 def drawn_against_own(found: Findings) -> str:
-    """How the accuracies of the random candidates and of the method's own are distributed, and the interval."""
+    """How the likelihoods of the random candidates and of the method's own are distributed, and the interval."""
     record = found.trust["baseline"]
     if "method" not in record:
         return ""
-    groups = {name: [t["accuracy"] for t in found.trials if t["strategy"] == name] for name in COLORS}
+    groups = {name: [quality(t) for t in found.trials if t["strategy"] == name] for name in COLORS}
     boxes: list[Any] = [
         go.Box(x=values, name=name, boxpoints="all", jitter=0.5, pointpos=0, marker={"color": COLORS[name]})
         for name, values in groups.items()
@@ -119,23 +119,23 @@ def drawn_against_own(found: Findings) -> str:
     band = {"type": "rect", "x0": expected["low"], "x1": expected["high"], "y0": 0, "y1": 1, "yref": "paper"}
     shaded = {**band, "fillcolor": COLORS["front"], "opacity": 0.25, "line": {"width": 0}}
     text = f"Shaded: where the best of {expected['of']} random networks is expected, with 95 %."
-    x = "super-network accuracy (search part)"
+    x = "super-network likelihood (search part)"
     return paragraph(text) + plot("luck", boxes, x, "", height=260, shapes=[shaded], showlegend=False)
 
 
 def ranks(found: Findings) -> str:
-    """Super-network accuracy against standalone accuracy; empty where no networks were trained for it."""
+    """The super-network's likelihood against standalone accuracy; empty where no networks were trained for it."""
     record = found.trust["ranking"]
     if "networks" not in record:
         return ""
     networks = record["networks"]
     points = go.Scatter(
-        **{"x": [n["supernet_accuracy"] for n in networks], "y": [n["test_accuracy"] for n in networks]},
+        **{"x": [n["supernet_likelihood"] for n in networks], "y": [n["test_accuracy"] for n in networks]},
         **{"mode": "markers", "marker": {"size": 9, "color": COLORS["evolution"]}},
         hovertemplate="super-network %{x:.4f}<br>trained from scratch %{y:.4f}<extra></extra>",
     )
     y = f"test accuracy after {record['epochs']} epochs from scratch"
-    return plot("ranks", [points], "super-network accuracy (search part)", y, height=360)
+    return plot("ranks", [points], "super-network likelihood (search part)", y, height=360)
 
 
 def collapse(found: Findings) -> str:

@@ -15,24 +15,24 @@ from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import checkpoint_name, train_from_scratch
 from hwnas.storage import Journal, Record
-from hwnas.supernet import PathAccuracy
+from hwnas.supernet import PathJudge
 
 DRAWN_PER_NETWORK = 4  # networks drawn from the space for each one that is trained
 DRAWS = 50  # tries per network to be drawn, as all are to be different
 
 
-def ranking(run: Run, paths: PathAccuracy, splits: Splits) -> Record:
-    """Kendall's tau between super-network and standalone accuracy, its interval, and the networks."""
+def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
+    """Kendall's tau between the super-network's likelihood and standalone accuracy, its interval, and the networks."""
     space, epochs = run.space, run.config.rank_epochs
     chosen = spread(candidates(run, space, paths), run.config.rank_networks)
     networks = [_trained(run, space, number, found, splits, paths.compute) for number, found in enumerate(chosen)]
-    supernet, alone = (np.array([n[key] for n in networks]) for key in ("supernet_accuracy", "test_accuracy"))
+    supernet, alone = (np.array([n[key] for n in networks]) for key in ("supernet_likelihood", "test_accuracy"))
     low, high = kendall_interval(supernet, alone)
     return {"tau": kendall_tau(supernet, alone), "low": low, "high": high, "epochs": epochs, "networks": networks}
 
 
-def candidates(run: Run, space: Space, paths: PathAccuracy) -> list[Record]:
-    """Different random networks of the whole space with the super-network's accuracy, from `trust/candidates.jsonl`."""
+def candidates(run: Run, space: Space, paths: PathJudge) -> list[Record]:
+    """Different random networks of the whole space as the super-network judges them, from `trust/candidates.jsonl`."""
     rng, count = random.Random(f"trust/{run.config.seed}"), DRAWN_PER_NETWORK * run.config.rank_networks
     drawn = list(dict.fromkeys(space.sample(rng) for _ in range(DRAWS * count)))[:count]
     if len(drawn) < FEWEST_RANKED:
@@ -41,24 +41,24 @@ def candidates(run: Run, space: Space, paths: PathAccuracy) -> list[Record]:
             "--space in another --out"
         )
     journal, loss = run.journal("trust/candidates.jsonl"), run.journal("supernet.jsonl").records[-1]["loss"]
-    if any(record["supernet_loss"] != loss for record in journal.records):
+    if any(r["supernet_loss"] != loss or "supernet_likelihood" not in r for r in journal.records):
         say(f"{journal.path} is of another super-network: evaluated again")
         journal.clear()
     _evaluate(drawn, paths, loss, journal)
     return journal.records[: len(drawn)]
 
 
-def _evaluate(drawn: list[Arch], paths: PathAccuracy, loss: float, journal: Journal) -> None:
-    with progress("super-network's accuracy across the space") as report:
+def _evaluate(drawn: list[Arch], paths: PathJudge, loss: float, journal: Journal) -> None:
+    with progress("the super-network's judgement across the space") as report:
         for number in range(len(journal.records), len(drawn)):
-            found = {"arch": list(drawn[number]), "supernet_accuracy": paths(drawn[number]), "supernet_loss": loss}
-            journal.append(found)
+            judged = {f"supernet_{name}": value for name, value in paths(drawn[number])._asdict().items()}
+            journal.append({"arch": list(drawn[number]), **judged, "supernet_loss": loss})
             report(number + 1, len(drawn), "")
 
 
 def spread(found: list[Record], count: int) -> list[Record]:
-    """So many of them, from the least to the most accurate in even steps of rank."""
-    ordered = sorted(found, key=lambda record: float(record["supernet_accuracy"]))
+    """So many of them, from the least to the most likely in even steps of rank."""
+    ordered = sorted(found, key=lambda record: float(record["supernet_likelihood"]))
     count = min(count, len(ordered))
     return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
 
@@ -70,4 +70,5 @@ def _trained(run: Run, space: Space, number: int, found: Record, splits: Splits,
     stem, title = f"trust/{checkpoint_name(network)}-e{epochs}", f"network {number + 1} of {run.config.rank_networks}"
     alone = train_from_scratch(run, network, stem, epochs, title, splits, compute)
     kept = {key: alone[key] for key in ("search_accuracy", "test_accuracy", "test_images", "seconds")}
-    return {"arch": found["arch"], "supernet_accuracy": found["supernet_accuracy"], **kept}
+    judged = {name: found[name] for name in ("supernet_accuracy", "supernet_likelihood")}
+    return {"arch": found["arch"], **judged, **kept}

@@ -10,7 +10,7 @@ import torch
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Precision, Supernet, fastest, keep_freed_memory
-from hwnas.objective import HARD, REWARDS, Metrics, Objective, accuracy_and_latency, pareto_front
+from hwnas.objective import HARD, REWARDS, Metrics, Objective, pareto_front, quality, quality_and_latency
 from hwnas.ranks import first_alone, shared_out, size
 from hwnas.search import (
     METHODS,
@@ -37,16 +37,16 @@ from hwnas.supernet import (
     PATH_SAMPLERS,
     ArchitectureConfig,
     ArchitectureTraining,
-    PathAccuracy,
+    PathJudge,
     Reward,
     architecture_search,
     calibration_batches,
     progressive_shrinking,
     supernet_training,
 )
-from hwnas.train import Training
+from hwnas.train import Judged, Training
 
-Accuracies = Callable[[Sequence[Arch]], Iterable[float]]  # in the same order, each as soon as it is there
+Judge = Callable[[Sequence[Arch]], Iterable[Judged]]  # in the same order, each as soon as it is there
 RECALIBRATION_BATCH = 128
 EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
@@ -59,8 +59,8 @@ def run_stage(run: Run) -> None:
         trials = run.journal("trials.jsonl")
         check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
         compute = load_compute(run, space)
-    accuracy, chosen = trained_supernet(run, budget, splits, compute)
-    evaluate, objective = _evaluator(run, budget, shared(accuracy)), _objective(run, budget)
+    judge, chosen = trained_supernet(run, budget, splits, compute)
+    evaluate, objective = _evaluator(run, budget, shared(judge)), _objective(run, budget)
     for name, strategy in _strategies(run, budget, chosen).items():
         _search(name, strategy, objective, evaluate, trials, run.config.population * run.config.generations)
     write_front(run, trials)
@@ -109,9 +109,9 @@ def workers(compute: Compute) -> int:
 
 def trained_supernet(
     run: Run, budget: Budget, splits: Splits, compute: Compute
-) -> tuple[PathAccuracy, ArchitectureTraining | None]:
-    """(the super-network, trained to the end, as a function from architecture to accuracy on the search part; what
-    chooses architectures, where the method trains that)."""
+) -> tuple[PathJudge, ArchitectureTraining | None]:
+    """(the super-network, trained to the end, as a judge of architectures by the search part; what chooses
+    architectures, where the method trains that)."""
     training, chosen = _training(run, budget, splits, compute)
     training.checkpoint_every_s, training.lr_option = run.config.checkpoint_every_s, "--supernet-lr"
     training.processes_may_change = run.config.processes_may_change
@@ -122,18 +122,18 @@ def trained_supernet(
     batches = calibration_batches(
         splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
     )
-    accuracy = PathAccuracy(training.module, batches, splits.search, resolution, compute)
-    return accuracy, chosen
+    return PathJudge(training.module, batches, splits.search, resolution, compute), chosen
 
 
-def shared(accuracy: Callable[[Arch], float]) -> Accuracies:
+def shared(judge: Callable[[Arch], Judged]) -> Judge:
     """Of many architectures, as many at a time as there are processes: one for each."""
 
-    def accuracies(archs: Sequence[Arch]) -> Iterator[float]:
+    def judged(archs: Sequence[Arch]) -> Iterator[Judged]:
         for start in range(0, len(archs), size()):
-            yield from shared_out(lambda own: [accuracy(arch) for arch in own], archs[start : start + size()])
+            some = archs[start : start + size()]
+            yield from (Judged(*found) for found in shared_out(lambda own: [judge(arch) for arch in own], some, 2))
 
-    return accuracies
+    return judged
 
 
 def _told(record: Record) -> str:
@@ -173,7 +173,7 @@ def _reward(run: Run, budget: Budget) -> Reward | None:
     return lambda accuracy, arch: objective({"accuracy": accuracy, **budget.metrics(arch)})[0]
 
 
-def _evaluator(run: Run, budget: Budget, accuracies: Accuracies) -> Evaluator:
+def _evaluator(run: Run, budget: Budget, judge: Judge) -> Evaluator:
     """Architectures -> the metrics of their trials."""
     space = budget.space
     predictor, footprints = load_predictor(run, space), load_footprints(run, space)
@@ -181,9 +181,9 @@ def _evaluator(run: Run, budget: Budget, accuracies: Accuracies) -> Evaluator:
     def evaluate(archs: Sequence[Arch]) -> Iterator[Metrics]:
         sizes_mb = {metric: footprint.mb(archs) for metric, footprint in footprints.items()}
         costs = {"latency_ms": predictor.latency_ms(archs), **budget.metrics_of(archs), **sizes_mb}
-        for number, (arch, accuracy) in enumerate(zip(archs, accuracies(archs), strict=True)):
+        for number, (arch, judged) in enumerate(zip(archs, judge(archs), strict=True)):
             ops, cost = space.ops(arch), {metric: float(values[number]) for metric, values in costs.items()}
-            yield {"accuracy": accuracy, **cost, "macs": macs(ops), "params": params(ops)}
+            yield {**judged._asdict(), **cost, "macs": macs(ops), "params": params(ops)}
 
     return evaluate
 
@@ -193,14 +193,15 @@ def _search(
 ) -> None:
     done = [trial_of(r) for r in journal.records if r["strategy"] == name]
     known = {tuple(r["arch"]): trial_of(r).metrics for r in journal.records}  # of both strategies
-    accuracies = [trial.metrics["accuracy"] for trial in done]
+    trials = list(done)
 
     with progress(f"{name} search") as report:
 
         def on_trial(trial: Trial) -> None:
             journal.append({"strategy": name, "arch": list(trial.arch), **trial.metrics})
-            accuracies.append(trial.metrics["accuracy"])
-            report(len(accuracies), count, f"best {max(accuracies):.4f}")
+            trials.append(trial)
+            best = max(trials, key=lambda known: quality(known.metrics))
+            report(len(trials), count, f"best {best.metrics['accuracy']:.4f}")
 
         try:
             search(strategy, evaluate, objective, count, done, on_trial, known)
@@ -212,6 +213,7 @@ def check_trials(journal: Journal, budget: Budget) -> None:
     """UserError where the trials so far were not predicted as they would be now."""
     for number, record in enumerate(journal.records, start=1):
         try:
+            float(record["likelihood"])
             then = {metric: float(record[metric]) for metric in budget.by_metric}
             now = budget.metrics(tuple(record["arch"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -242,10 +244,10 @@ def write_front(run: Run, trials: Journal) -> None:
     front, random_front = (pareto_front(records, _scores) for records in (trials.records, random_trials))
     run.write("front.json", {"front": front, "random_front": random_front})
     say(
-        f"{len(trials.records)} trials; best accuracy of the super-network on the search part "
+        f"{len(trials.records)} trials; accuracy of the likeliest by the super-network on the search part "
         f"{front[0]['accuracy']:.4f}, of random search {random_front[0]['accuracy']:.4f}"
     )
 
 
 def _scores(record: Record) -> tuple[float, ...]:
-    return accuracy_and_latency(record)
+    return quality_and_latency(record)

@@ -17,6 +17,7 @@ from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Record, read_json
+from hwnas.train import Judged
 
 NEAR = 3  # widths on either side of where the bisection ends
 WIDTHS = [round(0.1 + 0.02 * step, 2) for step in range(121)]  # of published networks: 0.1 to 2.5
@@ -79,8 +80,8 @@ def _measured(run: Run, space: Space, trial: Record, label: str) -> Record:
     with progress(f"measuring {label}") as report:
         (ms,) = measured_ms(run, [network], report)
         (footprint,) = measured_footprints(run, [network], report)
-    accuracy, predicted_ms = trial["accuracy"], trial["latency_ms"]
-    return network.describe(label, supernet_accuracy=accuracy, predicted_ms=predicted_ms, measured_ms=ms, **footprint)
+    judged = {f"supernet_{name}": trial[name] for name in Judged._fields}
+    return network.describe(label, **judged, predicted_ms=trial["latency_ms"], measured_ms=ms, **footprint)
 
 
 def as_fast_as(run: Run, space: Space, winner: Record, name: str) -> Record:
@@ -105,7 +106,8 @@ def as_fast_as(run: Run, space: Space, winner: Record, name: str) -> Record:
         say(f"no width of {title} is as fast as the winner ({target_ms:.4g} ms): the nearest takes {ms:.4g} ms")
     with progress("measuring its memory") as report:
         (footprint,) = measured_footprints(run, [best], report)
-    return best.describe(name, supernet_accuracy=None, predicted_ms=None, measured_ms=ms, **footprint)
+    unknown = {f"supernet_{judged}": None for judged in Judged._fields}
+    return best.describe(name, **unknown, predicted_ms=None, measured_ms=ms, **footprint)
 
 
 def distinct_widths(space: Space, name: str) -> list[NetworkId]:

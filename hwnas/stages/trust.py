@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from hwnas.objective import quality
 from hwnas.search.collapse import Concentration, alarms, concentration, frequencies
 from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
 from hwnas.spaces import Space
@@ -24,7 +25,7 @@ def run_stage(run: Run) -> None:
     trials = run.journal("trials.jsonl").records
     measured = _with_supernet(run, trials)
     panel = {
-        "baseline": against_random(trials, len(run.splits().search.labels)),
+        "baseline": against_random(trials),
         "trained": trained_difference(run),
         "ranking": measured["ranking"],
         "collapse": collapse(run, trials),
@@ -40,13 +41,13 @@ def own_trials(trials: Sequence[Record]) -> list[Record]:
     return [trial for trial in trials if trial["strategy"] != "random"]
 
 
-def against_random(trials: Sequence[Record], images: int) -> Record:
+def against_random(trials: Sequence[Record]) -> Record:
     """The method's best candidate against the best that as many random draws are expected to have.
 
-    All by the super-network's accuracy on the search part, of `images` images.
+    All by the super-network's likelihood on the search part, what candidates are ranked by.
     """
-    own = [float(t["accuracy"]) for t in own_trials(trials)]
-    drawn = [float(t["accuracy"]) for t in trials if t["strategy"] == "random"]
+    own = [quality(t) for t in own_trials(trials)]
+    drawn = [quality(t) for t in trials if t["strategy"] == "random"]
     if not own:
         return {"verdict": NOT_MEASURED, "random": {"count": len(drawn), "best": max(drawn)}}
     (low, high), best = best_of_draws_interval(drawn, len(own)), max(own)
@@ -56,7 +57,6 @@ def against_random(trials: Sequence[Record], images: int) -> Record:
         "method": {"count": len(own), "best": best, "above_share": sum(best > a for a in drawn) / len(drawn)},
         "random": {"count": len(drawn), "mean": mean, "best": max(drawn)},
         "expected_best": {"of": len(own), "mean": expected, "low": low, "high": high},
-        "images": images,
     }
 
 

@@ -1,6 +1,6 @@
 """Accuracy without training each candidate: shared weights."""
 
-from hwnas.supernet.accuracy import PathAccuracy, calibration_batches, recalibrate
+from hwnas.supernet.accuracy import PathJudge, calibration_batches, recalibrate
 from hwnas.supernet.architecture import WAYS, ArchitectureConfig, ArchitectureTraining, Reward
 from hwnas.supernet.mixture import mixture_accuracy
 from hwnas.supernet.paths import PATH_SAMPLERS, CostOf, PathSampler, uniform
@@ -15,7 +15,7 @@ __all__ = [
     "ArchitectureTraining",
     "CostOf",
     "Gates",
-    "PathAccuracy",
+    "PathJudge",
     "PathSampler",
     "Relaxation",
     "Reward",

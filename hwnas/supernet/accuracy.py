@@ -1,4 +1,4 @@
-"""Accuracy of one path of a super-network: batch norm recalibrated for it, then counted."""
+"""What one path of a super-network makes of held-out images: batch norm recalibrated for it, then counted."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute, Supernet, statistics_anew
 from hwnas.spaces.space import Arch
-from hwnas.train import EVAL_BATCH, StoredBatches, accuracy_on, eval_batches
+from hwnas.train import EVAL_BATCH, Judged, StoredBatches, eval_batches, judged_on
 
 
 def calibration_batches(
@@ -47,8 +47,8 @@ def recalibrate_forward(
         net.eval()
 
 
-class PathAccuracy:
-    """Architecture -> accuracy on the search part with the shared weights."""
+class PathJudge:
+    """Architecture -> accuracy and likelihood on the search part with the shared weights."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class PathAccuracy:
         self.net, self.batches, self.compute = net, batches, compute
         self.images = StoredBatches(search_images, resolution, EVAL_BATCH, compute)
 
-    def __call__(self, arch: Arch) -> float:
+    def __call__(self, arch: Arch) -> Judged:
         return self.of(lambda x: self.net(x, arch))
 
-    def of(self, forward: Callable[[Tensor], Tensor]) -> float:
+    def of(self, forward: Callable[[Tensor], Tensor]) -> Judged:
         """The same of whatever of the super-network `forward` runs."""
         recalibrate_forward(self.net, forward, self.batches, self.compute)
-        return accuracy_on(forward, self.images, self.compute)
+        return judged_on(forward, self.images, self.compute)

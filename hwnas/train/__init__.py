@@ -3,7 +3,18 @@
 from hwnas.train.batches import MEAN, STD, StoredBatches, eval_batches, eval_images, normalise, stored_size
 from hwnas.train.checkpoint import load_checkpoint
 from hwnas.train.divergence import Diverged
-from hwnas.train.loop import EVAL_BATCH, Companion, Loss, Losses, Training, accuracy, accuracy_on, shared_accuracy
+from hwnas.train.loop import (
+    EVAL_BATCH,
+    Companion,
+    Judged,
+    Loss,
+    Losses,
+    Training,
+    accuracy,
+    accuracy_on,
+    judged_on,
+    shared_accuracy,
+)
 from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
@@ -12,6 +23,7 @@ __all__ = [
     "STD",
     "Companion",
     "Diverged",
+    "Judged",
     "Loss",
     "Losses",
     "Optimizer",
@@ -22,6 +34,7 @@ __all__ = [
     "accuracy_on",
     "eval_batches",
     "eval_images",
+    "judged_on",
     "load_checkpoint",
     "normalise",
     "shared_accuracy",

@@ -5,11 +5,12 @@ it had never stopped: on a CPU to the bit.
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -317,6 +318,29 @@ def accuracy_on(
     """Share of the images whose largest logit is the label's."""
     right, count = num_right(forward, batches, compute)
     return right / count
+
+
+class Judged(NamedTuple):
+    """What a network makes of labelled images."""
+
+    accuracy: float  # share of the images whose largest logit is the label's
+    likelihood: float  # geometric mean of the probabilities that the labels get: exp(-cross-entropy), 0..1
+
+
+@torch.no_grad()
+def judged_on(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
+) -> Judged:
+    """Both from one pass over at least one image."""
+    right, count = torch.zeros((), dtype=torch.int64, device=compute.device), 0
+    nats = torch.zeros((), dtype=torch.float64, device=compute.device)
+    for batch, labels in batches:
+        with compute.precision():
+            logits = forward(batch)
+        right += (logits.argmax(1) == labels).sum()
+        nats += nn.functional.cross_entropy(logits.float(), labels, reduction="sum").double()
+        count += len(labels)
+    return Judged(int(right) / count, math.exp(-float(nats) / count))
 
 
 def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:

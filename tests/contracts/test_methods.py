@@ -22,7 +22,7 @@ from hwnas.supernet import (
     RELAXATIONS,
     WAYS,
     ArchitectureConfig,
-    PathAccuracy,
+    PathJudge,
     architecture_search,
     calibration_batches,
     progressive_shrinking,
@@ -84,7 +84,7 @@ def check(name, space_name, folder):
     training, chosen = training_of(method, space, images, folder, predictor, target_ms)
     training.run()
     assert all(np.isfinite(record["loss"]) for record in training.history())
-    accuracy = PathAccuracy(training.module, calibration_batches(images, SIDE, 1, 16, CPU), images, SIDE, CPU)
+    judge = PathJudge(training.module, calibration_batches(images, SIDE, 1, 16, CPU), images, SIDE, CPU)
     budget = Budget(space, (Limit("latency_ms", predictor.latency_ms, target_ms),))
     if chosen is None:
         candidates = [budget.sample(random.Random(0))]
@@ -93,7 +93,9 @@ def check(name, space_name, folder):
         candidates = [strategy.ask() for _ in range(3)]
         assert budget.excess(candidates)[0] >= -near(space)
     assert all(budget.holds(arch) for arch in candidates)
-    assert 0 <= accuracy(candidates[0]) <= 1
+    judged = judge(candidates[0])
+    assert 0 <= judged.accuracy <= 1
+    assert 0 < judged.likelihood < 1
 
 
 @pytest.mark.parametrize("name", METHODS)

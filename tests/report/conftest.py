@@ -22,7 +22,6 @@ TRUST = {
         "method": {"count": 4, "best": 0.57, "above_share": 1.0},
         "random": {"count": 4, "mean": 0.515, "best": 0.53},
         "expected_best": {"of": 4, "mean": 0.525, "low": 0.51, "high": 0.53},
-        "images": 100,
     },
     "trained": {
         **{"verdict": "unclear", "same_network": False, "winner": 0.9, "random": 0.88, "difference": 0.02},
@@ -31,8 +30,8 @@ TRUST = {
     "ranking": {
         **{"verdict": "bad", "tau": 0.25, "low": -0.5, "high": 0.75, "epochs": 3},
         "networks": [
-            {"supernet_accuracy": 0.4, "test_accuracy": 0.8},
-            {"supernet_accuracy": 0.5, "test_accuracy": 0.9},
+            {"supernet_accuracy": 0.4, "supernet_likelihood": 0.3, "test_accuracy": 0.8},
+            {"supernet_accuracy": 0.5, "supernet_likelihood": 0.4, "test_accuracy": 0.9},
         ],
     },
     "collapse": {
@@ -55,6 +54,7 @@ def network(label, arch):
         "arch": list(arch),
         "choices": SPACE.to_names(arch),
         "supernet_accuracy": 0.56,
+        "supernet_likelihood": 0.44,
         "predicted_ms": 1.5,
         "measured_ms": 1.6,
         "file_mb": 2.5,
@@ -66,7 +66,8 @@ def network(label, arch):
 
 def trial(strategy, arch, accuracy, latency_ms):
     ops = SPACE.ops(arch)
-    found = {"strategy": strategy, "arch": list(arch), "accuracy": accuracy, "latency_ms": latency_ms}
+    judged = {"accuracy": accuracy, "likelihood": accuracy / 2}
+    found = {"strategy": strategy, "arch": list(arch), **judged, "latency_ms": latency_ms}
     return {**found, "macs": macs(ops), "params": params(ops)}
 
 

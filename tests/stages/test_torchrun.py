@@ -13,6 +13,7 @@ from hwnas.stages.config import RunConfig
 from hwnas.stages.run import Run
 from hwnas.stages.search import shared
 from hwnas.storage import Journal
+from hwnas.train import Judged
 
 
 def test_stages_of_one_process_say_so(hwnas, tmp_path, monkeypatch):
@@ -45,7 +46,8 @@ def test_a_smaller_batch_is_told(hwnas, tmp_path, capsys):
 
 
 def test_accuracies_come_in_the_order_of_the_architectures():
-    assert list(shared(lambda arch: arch[0] / 4)([(3,), (1,), (2,)])) == [0.75, 0.25, 0.5]
+    judged = list(shared(lambda arch: Judged(arch[0] / 4, arch[0] / 8))([(3,), (1,), (2,)]))
+    assert judged == [Judged(0.75, 0.375), Judged(0.25, 0.125), Judged(0.5, 0.25)]
 
 
 def test_a_learning_rate_may_be_lowered_until_candidates_are_evaluated(hwnas, tmp_path):

@@ -44,10 +44,10 @@ def test_interrupted_between_two_networks_it_goes_on_with_the_next(hwnas, search
     assert Journal(searched / "trust/candidates.jsonl").records == candidates
     panel = read_json(searched / "trust.json")
     found = panel["ranking"]
-    accuracies = [network["supernet_accuracy"] for network in found["networks"]]
-    everywhere = [candidate["supernet_accuracy"] for candidate in candidates]
-    assert (accuracies[0], accuracies[-1]) == (min(everywhere), max(everywhere))
-    assert len(accuracies) == 3
+    likelihoods = [network["supernet_likelihood"] for network in found["networks"]]
+    everywhere = [candidate["supernet_likelihood"] for candidate in candidates]
+    assert (likelihoods[0], likelihoods[-1]) == (min(everywhere), max(everywhere))
+    assert len(likelihoods) == 3
     assert -1 <= found["low"] <= found["tau"] <= found["high"] <= 1
     gap = panel["gap"]
     sampled = [t["accuracy"] for t in Journal(searched / "trials.jsonl").records if t["strategy"] == "sampled"]
@@ -65,13 +65,13 @@ def test_too_few_networks_for_an_order_are_refused(hwnas, searched):
 
 @pytest.mark.parametrize(("best", "verdict"), [(0.9, "good"), (0.6, "unclear"), (0.3, "bad")])
 def test_the_best_is_judged_by_what_as_many_random_draws_are_expected_to_have(best, verdict):
-    drawn = [{"strategy": "random", "accuracy": a} for a in (0.4, 0.45, 0.5, 0.55, 0.6, 0.62)]
-    own = [{"strategy": "evolution", "accuracy": a} for a in (0.2, best, 0.1, 0.1, 0.1, 0.1)]
-    found = against_random(drawn + own, images=100)
+    drawn = [{"strategy": "random", "accuracy": 1 - a, "likelihood": a} for a in (0.4, 0.45, 0.5, 0.55, 0.6, 0.62)]
+    own = [{"strategy": "evolution", "accuracy": 0.5, "likelihood": a} for a in (0.2, best, 0.1, 0.1, 0.1, 0.1)]
+    found = against_random(drawn + own)
     assert found["verdict"] == verdict
     assert found["method"]["best"] == best
     assert 0.4 < found["random"]["mean"] < found["expected_best"]["mean"] < 0.62
 
 
 def test_random_search_is_compared_with_nothing():
-    assert against_random([{"strategy": "random", "accuracy": 0.4}], images=100)["verdict"] == "not measured"
+    assert against_random([{"strategy": "random", "accuracy": 0.4}])["verdict"] == "not measured"

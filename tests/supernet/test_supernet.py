@@ -9,7 +9,7 @@ import torch
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute, Supernet
 from hwnas.spaces import SpaceConfig, build_space, extremes, macs
-from hwnas.supernet import PATH_SAMPLERS, PathAccuracy, calibration_batches, recalibrate, supernet_training
+from hwnas.supernet import PATH_SAMPLERS, PathJudge, calibration_batches, recalibrate, supernet_training
 from hwnas.train import Recipe
 
 CPU = Compute("cpu")
@@ -109,15 +109,15 @@ def test_a_step_moves_nothing_of_an_operator_that_did_not_run(tmp_path):
     assert moved
 
 
-def test_accuracy_of_a_path_does_not_depend_on_what_was_evaluated_before():
+def test_the_judgement_of_a_path_does_not_depend_on_what_was_evaluated_before():
     net, rng = Supernet(SPACE), random.Random(1)
     first, second = SPACE.sample(rng), SPACE.sample(rng)
     images = images_of(64)
-    accuracy = PathAccuracy(net, calibration_batches(images, 32, 2, 16, CPU), images, 32, CPU)
+    judge = PathJudge(net, calibration_batches(images, 32, 2, 16, CPU), images, 32, CPU)
     weights = [p.clone() for p in net.parameters()]
-    alone = accuracy(first)
-    accuracy(second)
-    assert accuracy(first) == alone
+    alone = judge(first)
+    judge(second)
+    assert judge(first) == alone
     for old, new in zip(weights, net.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
 
