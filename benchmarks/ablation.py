@@ -3,8 +3,8 @@
 python benchmarks/ablation.py --out runs/rank                # after benchmarks/rank.py --out runs/rank
 
 NAS-Bench-Macro's networks within a latency that 30 % of them keep, predicted from this host's own table (profiled once:
-seconds). The default is evolution with 100 candidates, batch norm recalibrated, and the upper bound of the predicted
-latency within the budget. One thing at a time is changed: recalibration, the number of candidates, random search
+seconds). The default is evolution with 100 candidates by likelihood, batch norm recalibrated, and the upper bound of
+the predicted latency within the budget. One thing at a time is changed: these, the number of candidates, random search
 instead of evolution, the mean of the prediction instead of its upper bound, and multiply-adds instead of latency. Each
 search is done with --searches seeds; the true accuracy of its pick is looked up, so the effect is measured exactly.
 
@@ -29,6 +29,7 @@ from supernets import (
     Asked,
     Clock,
     OutOfTime,
+    Way,
     best_of,
     evolution,
     open_place,
@@ -56,20 +57,24 @@ CALIBRATION_NETWORKS = 40  # half of them drawn at random: these tell of errors
 NOT_DONE = 3  # exit status
 
 
+WAY = Way()  # as `hwnas search` ranks
+
+
 @dataclass(frozen=True)
 class Variant:
     """A search."""
 
     strategy: Literal["evolution", "random"] = "evolution"
     evaluations: int = 100
-    recalibrated: bool = True
+    way: Way = WAY
     cost: Literal["upper", "mean", "macs", "few macs"] = "upper"
 
 
 DEFAULT = "default"
 VARIANTS = {
     DEFAULT: Variant(),
-    "batch norm as trained": Variant(recalibrated=False),
+    "batch norm as trained": Variant(way=Way(recalibrated=False)),
+    "by accuracy, not likelihood": Variant(way=Way(by="accuracy")),
     "10 candidates": Variant(evaluations=10),
     "30 candidates": Variant(evaluations=30),
     "300 candidates": Variant(evaluations=300),
@@ -202,7 +207,7 @@ def searched(host: Host, variant: Variant, search_seed: int, asked: Asked) -> Re
         strategy = evolution(budget, -(-variant.evaluations // GENERATIONS), search_seed)
     else:
         strategy = RandomSearch(budget, search_seed)
-    arch = best_of(strategy, budget, asked, variant.recalibrated, variant.evaluations)
+    arch = best_of(strategy, budget, asked, variant.way, variant.evaluations)
     latency_ms = host.predictor.arch_ms(arch)
     return {
         **true_rank(host.truth, host.budget("mean", search_seed), arch),

@@ -24,7 +24,7 @@ from truth import TABLES, Truth, Values
 from hwnas.datasets import ImageSet
 from hwnas.latency import kendall_tau
 from hwnas.nn import Compute
-from hwnas.objective import hard_limits
+from hwnas.objective import hard_limits, quality
 from hwnas.search import (
     METHODS,
     STRATEGIES,
@@ -176,7 +176,7 @@ def in_toy_chain(out: Path, methods: Sequence[str], seeds: int, journal: Journal
         found, by_chance = (truth[pick(candidates)] for candidates in (own, drawn))
         told = {"evaluations": len(own), "accuracy": found, "random_accuracy": by_chance}
         scratch = scratch_accuracy(budget, truth, seed)
-        order = [(t["accuracy"], truth[tuple(t["arch"])]) for t in drawn]
+        order = [(quality(t), truth[tuple(t["arch"])]) for t in drawn]
         tau = kendall_tau(*np.array(order).T)
         journal.append(
             {"space": toy_chain.NAME, "method": method, "seed": seed, **told, "scratch_accuracy": scratch, "tau": tau}
@@ -202,8 +202,8 @@ def searched(out: Path, method: str, seed: int) -> Run:
 
 
 def pick(trials: Sequence[Record]) -> Arch:
-    """What a search returns: the first of the highest super-network accuracy."""
-    return tuple(max(trials, key=lambda trial: float(trial["accuracy"]))["arch"])
+    """What a search returns: the first of the highest quality by the super-network."""
+    return tuple(max(trials, key=quality)["arch"])
 
 
 def scratch_accuracy(budget: Budget, truth: Values, seed: int) -> float:

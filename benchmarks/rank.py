@@ -4,8 +4,8 @@ python benchmarks/rank.py --schedule cpu --out runs/rank     # a sampler in abou
 python benchmarks/rank.py --schedule gpu --out runs/rank     # all images, 60 epochs, 1,000 networks
 
 Trains the super-network of NAS-Bench-Macro (--space nas_bench_201: of NAS-Bench-201) on CIFAR-10 by every path sampler
-of `hwnas search`, all with equally many path-steps, asks it for the accuracies of random, different networks on images
-held out, with and without batch norm recalibrated, and compares with the published accuracies. Then it searches,
+of `hwnas search`, all with equally many path-steps, asks it for likelihood and accuracy of random, different networks
+on images held out, with and without batch norm recalibrated, and compares with the published accuracies. Then it searches,
 without a limit and within the multiply-adds that 30 % of the networks keep, and looks up what was picked.
 
 --data holds cifar10_jpeg/cifar10_jpeg.npz (jpeg, offset, label, is_test, classes) and the published tables. Results are
@@ -17,7 +17,7 @@ import argparse
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from supernets import (
     OutOfTime,
     Place,
     Settings,
+    Way,
     best_of,
     evolution,
     open_place,
@@ -41,6 +42,7 @@ from truth import TABLES, Truth
 
 from hwnas.errors import UserError
 from hwnas.latency import kendall_tau
+from hwnas.objective import quality
 from hwnas.search.evidence import Floats, Interval, bootstrap_interval, kendall_interval
 from hwnas.spaces import Arch
 from hwnas.storage import Journal, Record, exclusive
@@ -56,10 +58,10 @@ SCHEDULES = {
     },
 }
 GENERATIONS = 4  # as `hwnas search`
+WAYS = (Way(), Way(by="accuracy"), Way(recalibrated=False))
 LIMITS = {"any": 1.0, "limited": 0.3}  # which share of the networks keeps it
 TOP = 0.2  # of the networks, by true accuracy: where a search has to choose
 NOT_DONE = 3  # exit status
-BATCH_NORM = {True: "recalibrated", False: "as trained", None: "-"}
 
 
 def main() -> int:
@@ -113,19 +115,19 @@ def compare(
     """Appends what the journal lacks of a seed."""
     wanted = {"archs": options.archs, "population": options.population}
     done = {
-        (r["space"], r["sampler"], r["seed"], r["recalibrated"])
+        (r["space"], r["sampler"], r["seed"], r["by"], r["recalibrated"])
         for r in journal.records
         if {name: r[name] for name in wanted} == wanted
     }
     place = open_place(options.out, options.data, settings, seed)
     for sampler in options.samplers:
-        missing = [r for r in (True, False) if (settings.space, sampler, seed, r) not in done]
+        missing = [way for way in WAYS if (settings.space, sampler, seed, way.by, way.recalibrated) not in done]
         if not missing:
             continue
         asked = Asked(trained(place, settings, sampler, clock), place.journal(sampler), clock)
-        for recalibrated in missing:
-            found = judged(truth, asked, recalibrated, wanted, seed)
-            told = {"space": settings.space, "sampler": sampler, "seed": seed, "recalibrated": recalibrated}
+        for way in missing:
+            found = judged(truth, asked, way, wanted, seed)
+            told = {"space": settings.space, "sampler": sampler, "seed": seed, **asdict(way)}
             journal.append({**told, **wanted, **training_of(place, sampler), **found})
 
 
@@ -143,15 +145,15 @@ def training_of(place: Place, sampler: str) -> Record:
     }
 
 
-def judged(truth: Truth, asked: Asked, recalibrated: bool, wanted: dict[str, int], seed: int) -> Record:
+def judged(truth: Truth, asked: Asked, way: Way, wanted: dict[str, int], seed: int) -> Record:
     """How the super-network ranks, and what a search by it picks."""
     archs = drawn(truth, wanted["archs"])
-    said = np.array([progress(asked, arch, recalibrated, n, len(archs)) for n, arch in enumerate(archs, start=1)])
+    said = np.array([progress(asked, arch, way, n, len(archs)) for n, arch in enumerate(archs, start=1)])
     picks = {}
     for name, share in LIMITS.items():
         budget, population = truth.macs_budget(share), wanted["population"]
         strategy = evolution(budget, population, seed)
-        arch = best_of(strategy, budget, asked, recalibrated, population * GENERATIONS)
+        arch = best_of(strategy, budget, asked, way, population * GENERATIONS)
         picks[name] = true_rank(truth, budget, arch)
     ends = {"mean": float(said.mean()), "lowest": float(said.min()), "highest": float(said.max())}
     return {**agreement(truth, archs, said), "said": ends, **picks}
@@ -168,11 +170,11 @@ def agreement(truth: Truth, archs: Sequence[Arch], said: Floats) -> Record:
     }
 
 
-def progress(asked: Asked, arch: Arch, recalibrated: bool, number: int, count: int) -> float:
-    """The super-network's accuracy, with a word now and then."""
+def progress(asked: Asked, arch: Arch, way: Way, number: int, count: int) -> float:
+    """By which the super-network ranks, with a word now and then."""
     if number % 100 == 0:
         print(f"{asked.journal.path}: {number} of {count} networks", flush=True)
-    return asked.accuracy(arch, recalibrated)
+    return quality(asked.metrics(arch, way))
 
 
 def drawn(truth: Truth, count: int) -> list[Arch]:
@@ -205,11 +207,17 @@ def print_markdown(results: Sequence[Record], truth: Truth, archs: int) -> None:
     Before them what costs no training: the network of more multiply-adds is taken for the better one.
     """
     told = "without a limit, within one"
-    print(f"\n| ranked by | batch norm | tau | Spearman | tau, top | picks' true accuracy: {told} | better networks |")
+    print(
+        f"\n| super-network | ranked by | tau | Spearman | tau, top | picks' true accuracy: {told} | better networks |"
+    )
     print("|---|---|---|---|---|---|---|")
     print("|", " | ".join(row([by_macs(truth, drawn(truth, archs))])), "|")
-    for key in dict.fromkeys((r["sampler"], r["recalibrated"]) for r in results):
-        print("|", " | ".join(row([r for r in results if (r["sampler"], r["recalibrated"]) == key])), "|")
+    for key in dict.fromkeys(map(_of, results)):
+        print("|", " | ".join(row([r for r in results if _of(r) == key])), "|")
+
+
+def _of(result: Record) -> tuple[object, ...]:
+    return result["sampler"], result["by"], result["recalibrated"]
 
 
 def by_macs(truth: Truth, archs: Sequence[Arch]) -> Record:
@@ -220,13 +228,14 @@ def by_macs(truth: Truth, archs: Sequence[Arch]) -> Record:
         budget = truth.macs_budget(share)
         within = [arch for arch in truth.accuracy if budget.holds(arch)]
         picks[name] = true_rank(truth, budget, within[int(macs.of(within).argmax())])
-    return {"sampler": "multiply-adds", "recalibrated": None, **agreement(truth, archs, macs.of(archs)), **picks}
+    told = {"sampler": "none", "by": "multiply-adds", "recalibrated": True}
+    return {**told, **agreement(truth, archs, macs.of(archs)), **picks}
 
 
 def row(results: Sequence[Record]) -> list[str]:
-    """The cells of a sampler with or without recalibration."""
+    """The cells of a sampler and a way."""
     first = results[0]
-    cells = [first["sampler"], BATCH_NORM[first["recalibrated"]]]
+    cells = [first["sampler"], first["by"] + ("" if first["recalibrated"] else ", batch norm as trained")]
     cells += [with_interval([r[name] for r in results]) for name in ("tau", "spearman")]
     cells.append(f"{np.mean([r['tau_top'] for r in results]):.2f}")
     for name, form in (("accuracy", "{:.2f}"), ("better_share", "{:.1f} %")):
@@ -245,13 +254,13 @@ def draw(path: Path, truth: Truth, options: argparse.Namespace, settings: Settin
     panels, archs, seed = [], drawn(truth, options.archs), options.seeds[0]
     place = open_place(options.out, options.data, settings, seed)
     for sampler in options.samplers:
-        said = {tuple(r["arch"]): r["accuracy"] for r in place.journal(sampler).records if r["recalibrated"]}
-        result = next(r for r in results if (r["sampler"], r["seed"], r["recalibrated"]) == (sampler, seed, True))
+        said = {tuple(r["arch"]): r["likelihood"] for r in place.journal(sampler).records if r["recalibrated"]}
+        (result,) = [r for r in results if r["seed"] == seed and _of(r) == (sampler, WAYS[0].by, True)]
         picks = [tuple(result[limit]["arch"]) for limit in LIMITS]
         points = [said[arch] for arch in archs], [truth.accuracy[arch] for arch in archs]
         title = f"{sampler}, tau {result['tau'][0]:.2f}"
         panels.append(Panel(title, *points, [(said[arch], truth.accuracy[arch]) for arch in picks]))
-    write_svg(path, panels, "super-network accuracy, %", "true accuracy, %")
+    write_svg(path, panels, "super-network likelihood, %", "true accuracy, %")
 
 
 if __name__ == "__main__":

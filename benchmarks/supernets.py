@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,14 @@ from truth import Truth
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute
-from hwnas.objective import Metrics, hard_limits
+from hwnas.objective import Metrics, hard_limits, quality
 from hwnas.search import METHODS, Budget, Evolution, EvolutionConfig, Paths, Strategy, Trial, search
 from hwnas.spaces import Arch, Space
 from hwnas.stages.run import Run, open_run
 from hwnas.stages.search import RECALIBRATION_BATCH, load_compute, workers
 from hwnas.storage import Journal, Record, read_json, write_json
 from hwnas.supernet import PATH_SAMPLERS, PathJudge, calibration_batches, supernet_training
-from hwnas.train import accuracy_on
+from hwnas.train import Judged, judged_on
 
 SAMPLERS = {name: m.trains for name, m in METHODS.items() if isinstance(m.trains, Paths) and m.evolves}
 TEST_IMAGES = 10  # of each class: a data set has a test part, at which nothing here looks
@@ -195,26 +196,41 @@ def trained(place: Place, settings: Settings, sampler: str, clock: Clock) -> Pat
     return PathJudge(training.module, batches, splits.search, settings.resolution, compute)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a super-network ranks; the default is how `hwnas search` does."""
+
+    by: Literal["likelihood", "accuracy"] = "likelihood"
+    recalibrated: bool = True
+
+
 class Asked:
     """What a super-network says of architectures, each asked once: a journal remembers."""
 
     def __init__(self, paths: PathJudge, journal: Journal, clock: Clock) -> None:
         self.paths, self.journal, self.clock = paths, journal, clock
         self.as_trained = copy.deepcopy(paths.net).eval()  # recalibrating forgets what training left
-        self.known = {(r["recalibrated"], tuple(r["arch"])): float(r["accuracy"]) for r in journal.records}
+        self.known = {
+            (r["recalibrated"], tuple(r["arch"])): Judged(r["accuracy"], r["likelihood"]) for r in journal.records
+        }
 
-    def accuracy(self, arch: Arch, recalibrated: bool) -> float:
+    def judged(self, arch: Arch, recalibrated: bool) -> Judged:
         """On the held-out images; OutOfTime before one that is not known."""
         if (recalibrated, arch) not in self.known:
             self.clock.check()
             found = self.paths(arch) if recalibrated else self._as_trained(arch)
-            self.journal.append({"arch": list(arch), "recalibrated": recalibrated, "accuracy": found})
+            self.journal.append({"arch": list(arch), "recalibrated": recalibrated, **found._asdict()})
             self.known[recalibrated, arch] = found
         return self.known[recalibrated, arch]
 
-    def _as_trained(self, arch: Arch) -> float:
+    def metrics(self, arch: Arch, way: Way) -> Metrics:
+        """What a search is told of an architecture."""
+        found = self.judged(arch, way.recalibrated)
+        return found._asdict() if way.by == "likelihood" else {"accuracy": found.accuracy}
+
+    def _as_trained(self, arch: Arch) -> Judged:
         """With the batch-norm statistics that training left, a mixture over all paths."""
-        return accuracy_on(lambda x: self.as_trained(x, arch), self.paths.images, self.paths.compute)
+        return judged_on(lambda x: self.as_trained(x, arch), self.paths.images, self.paths.compute)
 
 
 # Searching
@@ -225,20 +241,20 @@ def evolution(budget: Budget, population: int, seed: int) -> Evolution:
     return Evolution(budget, seed, EvolutionConfig(population, max(2, population // 5)))
 
 
-def best_of(strategy: Strategy, budget: Budget, asked: Asked, recalibrated: bool, evaluations: int) -> Arch:
-    """What a search returns: of the most accurate by the super-network the one of the lowest cost."""
+def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluations: int) -> Arch:
+    """What a search returns: the best by the super-network, of equally good ones that of the lowest cost."""
 
     def evaluate(archs: Sequence[Arch]) -> Iterator[Metrics]:
-        return ({"accuracy": asked.accuracy(arch, recalibrated), **budget.metrics(arch)} for arch in archs)
+        return ({**asked.metrics(arch, way), **budget.metrics(arch)} for arch in archs)
 
     return pick(search(strategy, evaluate, hard_limits(budget.by_metric), evaluations), budget)
 
 
 def pick(trials: Iterable[Trial], budget: Budget) -> Arch:
-    """Of those within the limits the most accurate; of equally accurate ones the cheapest, as `hwnas select` takes."""
+    """Of those within the limits the best; of equally good ones the cheapest, as `hwnas select` takes."""
     (metric,) = budget.by_metric
     allowed = [trial for trial in trials if budget.holds(trial.arch)]
-    return max(allowed, key=lambda t: (t.metrics["accuracy"], -t.metrics[metric])).arch
+    return max(allowed, key=lambda t: (quality(t.metrics), -t.metrics[metric])).arch
 
 
 def true_rank(truth: Truth, budget: Budget, arch: Arch) -> Record:

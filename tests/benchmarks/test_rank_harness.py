@@ -70,8 +70,9 @@ def test_samplers_are_compared_once_and_searches_by_them_looked_up(call, tmp_pat
     assert not (tmp_path / "results.jsonl").exists()
     assert call(*rank, "--figure", tmp_path / "figure.svg") == 0
     results = Journal(tmp_path / "results.jsonl").records
-    compared = [(r["sampler"], r["recalibrated"]) for r in results]
-    assert compared == list(itertools.product(("spos", "fairnas"), (True, False)))
+    compared = [(r["sampler"], (r["by"], r["recalibrated"])) for r in results]
+    ways = (("likelihood", True), ("accuracy", True), ("likelihood", False))
+    assert compared == list(itertools.product(("spos", "fairnas"), ways))
     assert {r["sampler"]: r["epochs"] for r in results} == {"spos": 3, "fairnas": 1}  # fairnas: three paths a step
     assert all(-1 <= low <= tau <= high <= 1 for tau, low, high in (r["tau"] for r in results))
     assert all(0 <= r[limit]["better_share"] < 1 for r in results for limit in ("any", "limited"))
@@ -86,7 +87,7 @@ def test_samplers_are_compared_once_and_searches_by_them_looked_up(call, tmp_pat
 def test_ablation_asks_what_rank_trained(call, tmp_path, capsys, monkeypatch):
     assert call("rank", *TINY, "--samplers", "spos") == 0
     ablation = importlib.import_module("ablation")
-    cheap = {"default": {}, "batch norm as trained": {"recalibrated": False}, "random search": {"strategy": "random"}}
+    cheap = {"default": {}, "batch norm as trained": {"way": Way(recalibrated=False)}, "random search": {"strategy": "random"}}
     variants = {name: ablation.Variant(**changed, evaluations=8) for name, changed in cheap.items()}
     variants |= {cost: ablation.Variant(evaluations=4, cost=cost) for cost in ("mean", "macs", "few macs")}
     monkeypatch.setattr(ablation, "VARIANTS", variants)
