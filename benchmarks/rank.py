@@ -5,12 +5,12 @@ python benchmarks/rank.py --schedule gpu --out runs/rank     # all images, 60 ep
 
 Trains the super-network of NAS-Bench-Macro (--space nas_bench_201: of NAS-Bench-201) on CIFAR-10 by every path sampler
 of `hwnas search`, all with equally many path-steps, asks it for likelihood and accuracy of random, different networks
-on images held out, with and without batch norm recalibrated, and compares with the published accuracies. Then it searches,
-without a limit and within the multiply-adds that 30 % of the networks keep, and looks up what was picked.
+on images held out, with and without batch norm recalibrated, and compares with the published accuracies. Then it
+searches, without a limit and within the multiply-adds that 30 % of the networks keep, and looks up what was picked.
 
 --data holds cifar10_jpeg/cifar10_jpeg.npz (jpeg, offset, label, is_test, classes) and the published tables. Results are
-appended to results.jsonl in --out, a line for each sampler, seed and recalibration; what is there is not run again, and
-an interrupted call goes on where it was. --minutes M stops in time, to be called again: the exit status is then 3.
+appended to results.jsonl in --out, a line for each sampler, seed and way of ranking; what is there is not run again, an
+interrupted call goes on where it was. --minutes M stops in time, to be called again: the exit status is then 3.
 """
 
 import argparse
@@ -207,9 +207,7 @@ def print_markdown(results: Sequence[Record], truth: Truth, archs: int) -> None:
     Before them what costs no training: the network of more multiply-adds is taken for the better one.
     """
     told = "without a limit, within one"
-    print(
-        f"\n| super-network | ranked by | tau | Spearman | tau, top | picks' true accuracy: {told} | better networks |"
-    )
+    print(f"\n| paths | ranked by | tau | Spearman | tau, top | picks' true accuracy: {told} | better networks |")
     print("|---|---|---|---|---|---|---|")
     print("|", " | ".join(row([by_macs(truth, drawn(truth, archs))])), "|")
     for key in dict.fromkeys(map(_of, results)):

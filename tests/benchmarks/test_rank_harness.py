@@ -79,7 +79,7 @@ def test_samplers_are_compared_once_and_searches_by_them_looked_up(call, tmp_pat
     assert (tmp_path / "figure.svg").read_text().count("<circle") == 2 * (ARCHS + 2)
     assert call(*rank) == 0
     assert Journal(tmp_path / "results.jsonl").records == results
-    assert "| fairnas | as trained |" in capsys.readouterr().out
+    assert "| fairnas | likelihood, batch norm as trained |" in capsys.readouterr().out
     with pytest.raises(UserError, match="--images is 150 now but 200"):
         call(*rank, "--images", 150)
 
@@ -87,7 +87,8 @@ def test_samplers_are_compared_once_and_searches_by_them_looked_up(call, tmp_pat
 def test_ablation_asks_what_rank_trained(call, tmp_path, capsys, monkeypatch):
     assert call("rank", *TINY, "--samplers", "spos") == 0
     ablation = importlib.import_module("ablation")
-    cheap = {"default": {}, "batch norm as trained": {"way": Way(recalibrated=False)}, "random search": {"strategy": "random"}}
+    as_trained = {"way": ablation.Way(recalibrated=False)}
+    cheap = {"default": {}, "batch norm as trained": as_trained, "random search": {"strategy": "random"}}
     variants = {name: ablation.Variant(**changed, evaluations=8) for name, changed in cheap.items()}
     variants |= {cost: ablation.Variant(evaluations=4, cost=cost) for cost in ("mean", "macs", "few macs")}
     monkeypatch.setattr(ablation, "VARIANTS", variants)
