@@ -152,7 +152,7 @@ def measure_all(folder: Path, records: Sequence[Record], ends: Journal) -> None:
 
 
 def print_markdown(records: Sequence[Record], measured_ms: dict[str, float]) -> None:
-    """A row a search and budget, and a summary of each search. Unused: a share of the budget, in the summary its mean."""
+    """A row a search and budget, and a summary of each search. Unused: a share of the budget, or its mean."""
     print("\n| search | budget | predicted | measured when chosen | measured in turn | unused | candidates too slow |")
     print("|---|---|---|---|---|---|---|")
     for r in records:
@@ -160,9 +160,7 @@ def print_markdown(records: Sequence[Record], measured_ms: dict[str, float]) -> 
         cells = [f"{x:.4f} ms" if x else "-" for x in (r["budget_ms"], r["predicted_ms"], r["measured_ms"], end_ms)]
         unused = f"{100 * (1 - r['measured_ms'] / r['budget_ms']):+.1f} %"
         print("|", " | ".join([r["search"], *cells, unused, str(r["too_slow"])]), "|")
-    print(
-        "\n| search | within the budget | within 3 % above it | unused by the derived | predicted unused | measured unused |"
-    )
+    print("\n| search | within the budget | up to 3 % above | derived: unused | predicted: unused | measured: unused |")
     print("|---|---|---|---|---|---|")
     for search in dict.fromkeys(r["search"] for r in records):
         mine = [r for r in records if r["search"] == search]
