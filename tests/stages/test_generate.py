@@ -5,6 +5,7 @@ import shutil
 import signal
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import onnxruntime
 import pytest
@@ -16,6 +17,7 @@ from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import Journal, read_json, write_json
 
+TINY = (*QUICK, "--space", Path(__file__).with_name("tiny_space.yaml"))  # every stage is run many times
 # What the program prints when it is in the middle of each stage.
 MOMENTS = (
     "== plan",
@@ -37,14 +39,14 @@ MOMENTS = (
 @pytest.fixture(scope="module")
 def undisturbed(hwnas, tmp_path_factory):
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    done = hwnas("generate", *QUICK, "--out", run)
+    done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
     return run
 
 
 def kill_at(moment: str, run) -> None:
     """Starts or continues the run, and kills it for real as soon as it says that it is there."""
-    with started("generate", *QUICK, "--out", run) as (process, stderr):
+    with started("generate", *TINY, "--out", run) as (process, stderr):
         seen = []
         for line in stderr:
             seen.append(line)
@@ -60,7 +62,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_winner(hwnas, undisturbed, 
     run = tmp_path / "run"
     for moment in MOMENTS:
         kill_at(moment, run)
-    done = hwnas("generate", *QUICK, "--out", run)
+    done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
     for name in ("table.jsonl", "networks.jsonl"):
         mine, theirs = (Journal(folder / name).records[1:] for folder in (run, undisturbed))
@@ -150,7 +152,7 @@ def test_any_published_networks_can_be_the_baselines(hwnas, undisturbed, tmp_pat
 
 def test_a_second_call_changes_nothing(hwnas, undisturbed):
     before = {name: (undisturbed / name).read_bytes() for name in ("trials.jsonl", "selection.json", "export.json")}
-    done = hwnas("generate", *QUICK, "--out", undisturbed)
+    done = hwnas("generate", *TINY, "--out", undisturbed)
     assert done.returncode == 0, done.stderr
     assert {name: (undisturbed / name).read_bytes() for name in before} == before
 
@@ -158,7 +160,7 @@ def test_a_second_call_changes_nothing(hwnas, undisturbed):
 def set_measured(run, arch, factor) -> None:
     """Rewrites what `networks.jsonl` says of an architecture."""
     rows = (run / "networks.jsonl").read_text().splitlines()
-    key = "proxyless_small-r32-w0.25-n10-" + ".".join(map(str, arch))
+    key = "tiny-r32-w0.25-n10-" + ".".join(map(str, arch))
     records = [json.loads(row) for row in rows]
     assert any(r.get("network") == key for r in records)
     for r in records:
@@ -179,7 +181,7 @@ def unmeasured(undisturbed, tmp_path):
 def test_a_candidate_that_is_too_slow_when_measured_gives_way_to_the_next(hwnas, unmeasured):
     run, first = unmeasured
     set_measured(run, first["arch"], 99)
-    done = hwnas("generate", *QUICK, "--out", run)
+    done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
     selection = read_json(run / "selection.json")
     assert [a["arch"] for a in selection["attempts"]] == [first["arch"]]
@@ -198,7 +200,7 @@ def test_a_file_that_is_too_slow_gives_way_to_the_next(hwnas, unmeasured, monkey
         return replace(found, times_ms=tuple(2 * t for t in found.times_ms)) if is_first else found
 
     monkeypatch.setattr(FakeDevice, "measure", slow_first_file)
-    done = hwnas("generate", *QUICK, "--out", run)
+    done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
     measured = read_json(run / "measure.json")
     assert [a["arch"] for a in measured["attempts"]] == [first["arch"]]
