@@ -8,7 +8,7 @@ from pathlib import Path
 from hwnas.devices import Profile, load_profile
 from hwnas.errors import UserError
 from hwnas.export import Preprocessing, model_path
-from hwnas.nn import Network
+from hwnas.nn import Network, keep_freed_memory
 from hwnas.runtimes import RUNTIMES
 from hwnas.stages.run import Run, say
 from hwnas.stages.shipping import SHIPPED, Choices, Form, Shipment, failures, key_of, ship
@@ -41,6 +41,7 @@ def run_stage(run: Run, choices: Choices | None = None) -> None:
 
 def shipped(out: Path, shipment: Shipment, choices: Choices) -> Record:
     """What `export.json` says of the files that are in `export/` of a folder now; whole, or as it was."""
+    keep_freed_memory()
     temporary = out / ".export"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
