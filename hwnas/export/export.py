@@ -15,7 +15,7 @@ from torch import nn
 
 from hwnas.errors import UserError
 from hwnas.export.diagnosis import conversion_error
-from hwnas.runtimes import RUNTIMES, LoadedModel
+from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES, LoadedModel
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
 
@@ -63,7 +63,7 @@ class Exported:
 def model_path(folder: Path, runtime: str, precision: Precision = "fp32") -> Path:
     """Where a runtime's file of a precision is: `model.tflite`, `model.fp16.tflite`."""
     stem = "model" if precision == "fp32" else f"model.{precision}"
-    return folder / f"{stem}{RUNTIMES[runtime].suffix}"
+    return folder / f"{stem}{CONVERTERS[runtime].suffix}"
 
 
 def failed_path(path: Path) -> Path:
@@ -76,7 +76,8 @@ def reference(module: nn.Module, images: Floats, labels: NDArray[np.int64]) -> R
     module = module.cpu().to(memory_format=torch.contiguous_format).eval()
     size = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
     with torch.no_grad():
-        batches = [module(x).numpy() for x in torch.from_numpy(images).split(size)]
+        starts = range(0, len(images), size)
+        batches = [module(torch.from_numpy(images[start : start + size])).numpy() for start in starts]
     return Reference(images, labels, np.concatenate(batches))
 
 
@@ -86,7 +87,7 @@ def logits_of(path: Path, runtime: str, images: Floats) -> Floats:
     Threads that share the images out between them compute them in half the time of threads that share every image.
     """
     count = min(MOST_AT_ONCE, len(os.sched_getaffinity(0)), len(images))
-    models = [RUNTIMES[runtime].load(path, threads=1) for _ in range(count)]
+    models = [RUNNABLE[runtime].load(path, threads=1) for _ in range(count)]
     with ThreadPoolExecutor(count) as pool:
         return np.concatenate(list(pool.map(_run_all, models, np.array_split(images, count))))
 
@@ -104,10 +105,10 @@ def convert(module: nn.Module, runtime: str, folder: Path, metadata: Mapping[str
     path = model_path(folder, runtime)
     channels, height, width = ref.images.shape[1:]
     try:
-        RUNTIMES[runtime].convert(module, (channels, height, width), path)
+        RUNNABLE[runtime].convert(module, (channels, height, width), path)
     except Exception as error:  # noqa: BLE001 converters raise whatever they meet
         raise conversion_error(module, (channels, height, width), runtime, error) from None
-    RUNTIMES[runtime].write_metadata(path, dict(metadata))
+    RUNNABLE[runtime].write_metadata(path, dict(metadata))
     found = logits_of(path, runtime, ref.images)
     difference, same = relative_error(found, ref.logits), float((found.argmax(1) == ref.logits.argmax(1)).mean())
     failed = ""
@@ -166,7 +167,7 @@ def relative_error(found: Floats, expected: Floats) -> float:
 def _described(path: Path, runtime: str, precision: Precision, found: Floats, ref: Reference, failed: str) -> Exported:
     """A file by its logits; one that failed gets a name that says so."""
     accuracy = float((found.argmax(1) == ref.labels).mean())
-    operators = dict(sorted(Counter(RUNTIMES[runtime].operators(path)).items()))
+    operators = dict(sorted(Counter(RUNNABLE[runtime].operators(path)).items()))
     return Exported(
         (path.rename(failed_path(path)) if failed else path).name,
         runtime,
