@@ -1,6 +1,7 @@
 """Convert, reduce, check, describe, fill a kit."""
 
 from hwnas.export.card import CARD, model_card
+from hwnas.export.described import convert_for_apple
 from hwnas.export.export import (
     MAX_RELATIVE_ERROR,
     Exported,
@@ -32,6 +33,7 @@ __all__ = [
     "Target",
     "bring",
     "convert",
+    "convert_for_apple",
     "failed_path",
     "fill_kit",
     "load_target",

@@ -98,9 +98,11 @@ def _limits(record: Mapping[str, Any]) -> list[str]:
         for file in record["files"].values()
         if file.get("failed")
     ]
+    not_run = [f"`{f['path']}`: {f['not_run_here']}." for f in record["files"].values() if f.get("not_run_here")]
     slower = [f"`{record['files'][key]['path']}`: {why}." for key, why in record.get("slower", {}).items()]
     return [
         *failed,
+        *not_run,
         *slower,
         "It names one of its classes for every picture, also for one that shows none of them.",
         "Accuracy holds for pictures like those of the data; latency for the device above.",

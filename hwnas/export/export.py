@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from torch import nn
 
 from hwnas.errors import UserError
 from hwnas.export.diagnosis import conversion_error
-from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES, LoadedModel
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
 
 MAX_RELATIVE_ERROR = 1e-4  # of fp32 logits, relative to the largest one
+BATCH_PIXELS = 2**18  # that torch computes at once: more leaves the processor's caches
+MOST_AT_ONCE = 8  # copies of a file that compute different images at the same time; each takes its memory
 Floats = NDArray[np.float32]
 
 
@@ -60,7 +63,7 @@ class Exported:
 def model_path(folder: Path, runtime: str, precision: Precision = "fp32") -> Path:
     """Where a runtime's file of a precision is: `model.tflite`, `model.fp16.tflite`."""
     stem = "model" if precision == "fp32" else f"model.{precision}"
-    return folder / f"{stem}{RUNTIMES[runtime].suffix}"
+    return folder / f"{stem}{CONVERTERS[runtime].suffix}"
 
 
 def failed_path(path: Path) -> Path:
@@ -71,14 +74,25 @@ def failed_path(path: Path) -> Path:
 def reference(module: nn.Module, images: Floats, labels: NDArray[np.int64]) -> Reference:
     """The module's own logits, in eval mode on the CPU."""
     module = module.cpu().to(memory_format=torch.contiguous_format).eval()
+    size = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
     with torch.no_grad():
-        batches = [module(torch.from_numpy(x)).numpy() for x in np.array_split(images, 8) if len(x)]
+        starts = range(0, len(images), size)
+        batches = [module(torch.from_numpy(images[start : start + size])).numpy() for start in starts]
     return Reference(images, labels, np.concatenate(batches))
 
 
 def logits_of(path: Path, runtime: str, images: Floats) -> Floats:
-    """(n, C, H, W) -> (n, classes), image by image as a phone would."""
-    model = RUNTIMES[runtime].load(path, threads=len(os.sched_getaffinity(0)))
+    """(n, C, H, W) -> (n, classes), image by image as a phone would, one thread each.
+
+    Threads that share the images out between them compute them in half the time of threads that share every image.
+    """
+    count = min(MOST_AT_ONCE, len(os.sched_getaffinity(0)), len(images))
+    models = [RUNNABLE[runtime].load(path, threads=1) for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        return np.concatenate(list(pool.map(_run_all, models, np.array_split(images, count))))
+
+
+def _run_all(model: LoadedModel, images: Floats) -> Floats:
     return np.concatenate([model.run(image[None]).reshape(1, -1) for image in images])
 
 
@@ -91,10 +105,10 @@ def convert(module: nn.Module, runtime: str, folder: Path, metadata: Mapping[str
     path = model_path(folder, runtime)
     channels, height, width = ref.images.shape[1:]
     try:
-        RUNTIMES[runtime].convert(module, (channels, height, width), path)
+        RUNNABLE[runtime].convert(module, (channels, height, width), path)
     except Exception as error:  # noqa: BLE001 converters raise whatever they meet
         raise conversion_error(module, (channels, height, width), runtime, error) from None
-    RUNTIMES[runtime].write_metadata(path, dict(metadata))
+    RUNNABLE[runtime].write_metadata(path, dict(metadata))
     found = logits_of(path, runtime, ref.images)
     difference, same = relative_error(found, ref.logits), float((found.argmax(1) == ref.logits.argmax(1)).mean())
     failed = ""
@@ -153,7 +167,7 @@ def relative_error(found: Floats, expected: Floats) -> float:
 def _described(path: Path, runtime: str, precision: Precision, found: Floats, ref: Reference, failed: str) -> Exported:
     """A file by its logits; one that failed gets a name that says so."""
     accuracy = float((found.argmax(1) == ref.labels).mean())
-    operators = dict(sorted(Counter(RUNTIMES[runtime].operators(path)).items()))
+    operators = dict(sorted(Counter(RUNNABLE[runtime].operators(path)).items()))
     return Exported(
         (path.rename(failed_path(path)) if failed else path).name,
         runtime,

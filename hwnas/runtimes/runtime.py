@@ -34,24 +34,49 @@ class LoadedModel(Protocol):
         ...
 
 
-class Runtime(Protocol):
-    """One way to make and run model files. Importing an implementation imports neither torch nor the runtime."""
+class Converter(Protocol):
+    """One way to make model files. Importing an implementation imports neither torch nor the runtime."""
 
     name: str  # "litert"
     suffix: str  # ".tflite"
-    delegate: str  # what executes the operators, e.g. "xnnpack"
-    reductions: tuple[Reduction, ...]  # what `reduce` can make
 
     def version(self) -> str:
-        """Of the library that runs the model, e.g. "ai-edge-litert 2.3.0"."""
-        ...
-
-    def start(self) -> None:
-        """Imports the library that runs models: what memory is taken later is a model's own."""
+        """Of the library that runs or writes the model, e.g. "ai-edge-litert 2.3.0"; UserError where it is absent."""
         ...
 
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         """Exports a module in eval mode, by the maintained converter: seconds. This is what ships."""
+        ...
+
+    def operators(self, path: Path) -> list[str]:
+        """The names of a file's operators, in order of execution."""
+        ...
+
+    def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
+        """Adds or replaces text entries inside the model file, where the format has a place for them."""
+        ...
+
+    def read_metadata(self, path: Path) -> dict[str, str]:
+        """The entries written by `write_metadata`; empty where there are none."""
+        ...
+
+
+class Runnable(Converter, Protocol):
+    """Makes files that this host can run, and so check."""
+
+    def load(self, path: Path, threads: int) -> LoadedModel:
+        """The model, ready to run; any exception means that the file is bad."""
+        ...
+
+
+class Runtime(Runnable, Protocol):
+    """Measured and searched for as well: files of blocks alone, and of less precision."""
+
+    delegate: str  # what executes the operators, e.g. "xnnpack"
+    reductions: tuple[Reduction, ...]  # what `reduce` can make
+
+    def start(self) -> None:
+        """Imports the library that runs models: what memory is taken later is a model's own."""
         ...
 
     def build(
@@ -70,20 +95,4 @@ class Runtime(Protocol):
 
     def reduce(self, path: Path, precision: Reduction, images: Images, out: Path) -> None:
         """Writes a file of less precision from an fp32 one; the images calibrate the activations of int8."""
-        ...
-
-    def operators(self, path: Path) -> list[str]:
-        """The names of a file's operators, in order of execution."""
-        ...
-
-    def load(self, path: Path, threads: int) -> LoadedModel:
-        """The model, ready to run; any exception means that the file is bad."""
-        ...
-
-    def write_metadata(self, path: Path, metadata: dict[str, str]) -> None:
-        """Adds or replaces text entries inside the model file; the file still loads everywhere."""
-        ...
-
-    def read_metadata(self, path: Path) -> dict[str, str]:
-        """The entries written by `write_metadata`; empty where there are none."""
         ...

@@ -8,10 +8,10 @@ from pathlib import Path
 from hwnas.devices import Profile, load_profile
 from hwnas.errors import UserError
 from hwnas.export import Preprocessing, model_path
-from hwnas.nn import Network
+from hwnas.nn import Network, keep_freed_memory
 from hwnas.runtimes import RUNTIMES
 from hwnas.stages.run import Run, say
-from hwnas.stages.shipping import SHIPPED, Choices, Form, Shipment, failures, key_of, ship
+from hwnas.stages.shipping import FORMATS, SHIPPED, Choices, Form, Shipment, failures, key_of, ship
 from hwnas.stages.train import build_network, checkpoint_name
 from hwnas.storage import Record, read_json
 from hwnas.train import MEAN, STD, load_checkpoint, stored_size
@@ -41,13 +41,14 @@ def run_stage(run: Run, choices: Choices | None = None) -> None:
 
 def shipped(out: Path, shipment: Shipment, choices: Choices) -> Record:
     """What `export.json` says of the files that are in `export/` of a folder now; whole, or as it was."""
+    keep_freed_memory()
     temporary = out / ".export"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    own = replace(choices, forms=tuple(form for form in choices.forms if form[0] in SHIPPED))
+    own = replace(choices, forms=tuple(form for form in choices.forms if form[0] in FORMATS.values()))
     record = ship(shipment, own, temporary, out / LOG)
     for form in choices.forms:
-        if form[0] not in SHIPPED:
+        if form[0] not in FORMATS.values():
             record["files"][key_of(form)] = _unchecked(shipment, form, temporary)
     shutil.rmtree(out / "export", ignore_errors=True)
     temporary.rename(out / "export")

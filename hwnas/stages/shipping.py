@@ -20,6 +20,7 @@ from hwnas.export import (
     Preprocessing,
     Reference,
     convert,
+    convert_for_apple,
     load_target,
     logits_of,
     measure_files,
@@ -31,7 +32,7 @@ from hwnas.export import (
     write_beside,
     write_golden,
 )
-from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES
 from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
@@ -40,6 +41,7 @@ from hwnas.stages.run import say
 from hwnas.storage import Record, write_text
 
 SHIPPED = ("litert", "ort")
+FORMATS = {"tflite": "litert", "onnx": "ort", "executorch": "executorch", "coreml": "coreml"}  # and who makes them
 DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8_float_io", "dynamic")
 CALIBRATION_IMAGES = 200
@@ -73,23 +75,45 @@ class Shipment:
     profile: Profile
 
 
-def forms(precisions: str | None) -> tuple[Form, ...]:
-    """What `--precisions` means: each of them of every runtime that has it; UserError for what none has."""
+def forms(precisions: str | None, formats: str | None = None) -> tuple[Form, ...]:
+    """What `--precisions` and `--formats` mean: each precision of every format that has it.
+
+    UserError for what there is not, and for a format whose library is not installed.
+    """
+    runtimes = _runtimes(formats)
     wanted = [name.strip() for name in precisions.split(",")] if precisions else list(DEFAULT_PRECISIONS)
     for name in wanted:
         if name not in ALL_PRECISIONS:
             raise UserError(f"--precisions has {name!r}; allowed are {', '.join(ALL_PRECISIONS)}, with commas between")
     chosen: list[Precision] = [name for name in ALL_PRECISIONS if name in wanted or name == "fp32"]
-    return tuple((r, p) for p in chosen for r in SHIPPED if p == "fp32" or p in RUNTIMES[r].reductions)
+    return tuple((r, p) for p in chosen for r in runtimes if p == "fp32" or _is_reducible(r, p))
 
 
-def choices_of(precisions: str | None, max_drop_points: float, checked_images: int, licence: str) -> Choices:
+def _is_reducible(runtime: str, precision: Precision) -> bool:
+    return runtime in RUNTIMES and precision in RUNTIMES[runtime].reductions
+
+
+def _runtimes(formats: str | None) -> tuple[str, ...]:
+    """Who makes the files of `--formats`, in the order of FORMATS."""
+    if formats is None:
+        return SHIPPED
+    wanted = [name.strip() for name in formats.split(",")]
+    for name in wanted:
+        if name not in FORMATS:
+            raise UserError(f"--formats has {name!r}; allowed are {', '.join(FORMATS)}, with commas between")
+        CONVERTERS[FORMATS[name]].version()
+    return tuple(runtime for name, runtime in FORMATS.items() if name in wanted)
+
+
+def choices_of(
+    precisions: str | None, formats: str | None, max_drop_points: float, checked_images: int, licence: str
+) -> Choices:
     """The options of `hwnas export`; UserError for the first that cannot be."""
     if not 0 <= max_drop_points <= 100:
         raise UserError(f"--max-drop is {max_drop_points}; allowed are 0 to 100 percentage points")
     if checked_images < 1:
         raise UserError(f"--images is {checked_images}; allowed is 1 or more")
-    return Choices(forms(precisions), max_drop_points, checked_images, licence)
+    return Choices(forms(precisions, formats), max_drop_points, checked_images, licence)
 
 
 def key_of(form: Form) -> str:
@@ -101,16 +125,18 @@ def key_of(form: Form) -> str:
 def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Record:
     """Fills `folder`; what converters print goes to `log`. The record tells which files failed."""
     pixels, ref = _reference(shipment, choices.checked_images)
-    described = json.dumps(shipment.preprocessing.as_record())
-    write_beside(folder, shipment.classes, described)
-    metadata = {"labels": json.dumps(shipment.classes), "preprocessing": described, "hwnas_version": __version__}
+    preprocessing = json.dumps(shipment.preprocessing.as_record())
+    write_beside(folder, shipment.classes, preprocessing)
+    metadata = {"labels": json.dumps(shipment.classes), "preprocessing": preprocessing, "hwnas_version": __version__}
     with progress("exporting") as report, chatter_in(log):
         exported = _convert_all(shipment, choices, folder, metadata, ref, report)
+        described = _describe_all(shipment, choices, folder, metadata, ref)
         sound = {key: file for key, file in exported.items() if not file.failed}
         measured = _measured(shipment.profile, sound, folder, report)
         report(len(choices.forms), len(choices.forms), "")
     _write_golden(folder, pixels, ref, sound)
     record = _record(shipment, ref, exported, measured)
+    record["files"] |= described
     write_text(folder / CARD, model_card(record, choices.licence))
     _tell(record)
     return record
@@ -137,7 +163,7 @@ def _convert_all(
     calibration = shipment.preprocessing.normalised(
         shipment.train, _picked(shipment.train, CALIBRATION_IMAGES, shipment.seed)
     )
-    for number, (runtime, precision) in enumerate(choices.forms):
+    for number, (runtime, precision) in enumerate(form for form in choices.forms if form[0] in RUNNABLE):
         report(number, len(choices.forms), f"{runtime} {precision}")
         key, start_s = key_of((runtime, precision)), time.perf_counter()
         if precision == "fp32":
@@ -150,10 +176,23 @@ def _convert_all(
     return found
 
 
+def _describe_all(
+    shipment: Shipment, choices: Choices, folder: Path, metadata: Mapping[str, str], ref: Reference
+) -> dict[str, Record]:
+    """By key: the files that cannot be run here."""
+    found: dict[str, Record] = {}
+    for form in choices.forms:
+        if form[0] not in RUNNABLE:
+            start_s = time.perf_counter()
+            file = convert_for_apple(shipment.module, folder, metadata, ref)
+            found[key_of(form)] = replace(file, seconds=time.perf_counter() - start_s).as_record()
+    return found
+
+
 def _measured(profile: Profile, sound: Mapping[str, Exported], folder: Path, report: Report) -> dict[str, Record]:
     if profile.device == "fake":
         return {}
-    files = {key: (file.runtime, folder / file.path) for key, file in sound.items()}
+    files = {key: (file.runtime, folder / file.path) for key, file in sound.items() if file.runtime in RUNTIMES}
     return measure_files(files, profile, lambda what: report(len(sound), len(sound) + 1, f"measuring {what}"))
 
 
@@ -169,7 +208,7 @@ def _record(
     shipment: Shipment, ref: Reference, exported: Mapping[str, Exported], measured: Mapping[str, Record]
 ) -> Record:
     files = {key: {**file.as_record(), **measured.get(key, {})} for key, file in exported.items()}
-    on = measured_on(shipment.profile, {file.runtime for file in exported.values()}) if measured else {}
+    on = measured_on(shipment.profile, {exported[key].runtime for key in measured}) if measured else {}
     return {
         "model": shipment.model,
         "data": shipment.data,
@@ -219,7 +258,7 @@ def _tell(record: Record) -> None:
     torch = record["torch"]
     say(f"in torch: {_interval(torch)} on {torch['images']} images of the test part")
     for file in record["files"].values():
-        say(f"{file['path']}: {', '.join(_facts(file))}")
+        say(f"{file['path']}: {file.get('not_run_here') or ', '.join(_facts(file))}")
     for key, why in record["slower"].items():
         say(f"{record['files'][key]['path']} is slower than fp32: {why}")
     for line in _fallbacks(record):

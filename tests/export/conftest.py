@@ -43,6 +43,12 @@ def small_shipment(seed: int = 0) -> Shipment:
     return shipment
 
 
+@pytest.fixture
+def noise_shipment():
+    """One to export, of any format."""
+    return small_shipment()
+
+
 @pytest.fixture(scope="session")
 def whole_export(tmp_path_factory):
     """Every precision of both runtimes."""
