@@ -4,6 +4,7 @@ from hwnas.train.batches import MEAN, STD, StoredBatches, eval_batches, eval_ima
 from hwnas.train.checkpoint import load_checkpoint
 from hwnas.train.divergence import Diverged
 from hwnas.train.loop import EVAL_BATCH, Companion, Loss, Losses, Training, accuracy, accuracy_on, shared_accuracy
+from hwnas.train.quantisation_aware import Normalisation, int8_recipe, int8_training
 from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Diverged",
     "Loss",
     "Losses",
+    "Normalisation",
     "Optimizer",
     "Recipe",
     "StoredBatches",
@@ -22,6 +24,8 @@ __all__ = [
     "accuracy_on",
     "eval_batches",
     "eval_images",
+    "int8_recipe",
+    "int8_training",
     "load_checkpoint",
     "normalise",
     "shared_accuracy",

@@ -200,7 +200,7 @@ def _round(module: fx.GraphModule, device: torch.device) -> None:
     module.add_submodule(OF_BIASES, BiasSteps())
     for node in of_image:
         if _name(node) in WEIGHTED and node.args[1] not in of_image:
-            _round_weight(module.graph, node, steps[node.args[0]])
+            _round_weight(module.graph, node, steps[node.all_input_nodes[0]])
     for node, name in rounded.items():
         _insert(module.graph, node, name)
 

@@ -18,9 +18,11 @@ from hwnas.nn import Compute
 from hwnas.train.batches import MEAN, STD
 from hwnas.train.fake_int8 import FakeInt8
 from hwnas.train.loop import Loss, Training
-from hwnas.train.recipe import Recipe
+from hwnas.train.recipe import Optimizer, Recipe
 
-LR_SHARE = 0.02  # of the recipe's peak: the weights are to move a little only
+# Of the recipe's rate. AdamW by whatever weights were trained: its steps do not grow with a channel's scale, and those
+# of SGD diverged where scales differ by a hundred. Its rates are a fiftieth of SGD's.
+LR_SHARE: dict[Optimizer, float] = {"sgd": 0.02, "adamw": 1.0}
 WARMUP_SHARE = 0.1
 
 
@@ -30,7 +32,8 @@ def int8_recipe(trained: Recipe, epochs: int, images: int) -> Recipe:
         trained,
         epochs=epochs,
         batch_size=min(trained.batch_size, images),
-        lr=trained.lr * LR_SHARE,
+        optimizer="adamw",
+        lr=trained.lr * LR_SHARE[trained.optimizer],
         label_smoothing=0.0,
         warmup_share=WARMUP_SHARE,
         ema_decay=0.0,
