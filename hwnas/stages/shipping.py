@@ -306,9 +306,10 @@ def _facts(file: Record) -> Sequence[str]:
 
 
 def _mending(file: Record) -> Sequence[str]:
-    if not file["fine_tuned"]:
+    """What was done for a file whose weights are its own."""
+    told = file.get("fine_tuned")
+    if not told:
         return ()
-    told = file["fine_tuned"]
     before = f"{told['test_accuracy_before']:.1%}"
     return (f"{before} before its weights were fine-tuned for int8 ({told['epochs']} epochs, {told['seconds']:.0f} s)",)
 

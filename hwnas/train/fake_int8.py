@@ -5,9 +5,9 @@ As "Quantization and Training of Neural Networks for Efficient Integer-Arithmeti
 passed straight through the rounding. What is rounded how follows the files: weights per output channel, symmetric;
 activations per tensor, 256 steps between the least and the largest value of the calibration images, zero included.
 
-Not by torchao's `prepare_qat_pt2e`: no public quantiser of it rounds every tensor as the files do (XNNPACK's, among its
-tests, leaves pooling and fully connected outputs), that of the TFLite converter fails with torch 2.14, and both fold
-batch norm into weights that the module itself does not have. docs/export.md, "Accuracy that int8 loses".
+Not by torchao's `prepare_qat_pt2e`: of the quantisers that there are for it, XNNPACK's, among torchao's tests, does not
+round all that the files round, and that of the TFLite converter fails with torch 2.14 (docs/export.md, "Accuracy that
+int8 loses"). Nor does this module need any package beside torch.
 """
 
 import operator

@@ -1,7 +1,7 @@
 """Fine-tuning of trained weights for int8: the rounding of the int8 file in every step, the trained network as teacher.
 
 The teacher's probabilities and not the labels, so that the network keeps what it knows of classes that the images do
-not show, and needs few epochs (https://arxiv.org/abs/1711.05852, section 4.2: "fine-tune").
+not show. A full-precision teacher for a student of low precision: "Apprentice", https://arxiv.org/abs/1711.05852.
 """
 
 import copy

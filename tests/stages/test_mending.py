@@ -11,7 +11,6 @@ from torch import nn
 
 from hwnas.datasets import DataConfig, ImageSet, prepare
 from hwnas.devices import load_profile
-from hwnas.errors import UserError
 from hwnas.export import Preprocessing, convert, logits_of, model_path, reduce, reference
 from hwnas.nn import Compute
 from hwnas.runtimes import RUNTIMES
@@ -23,7 +22,6 @@ from hwnas.stages.shipping import (
     Shipment,
     _calibration,
     _mended,
-    choices_of,
     failures,
 )
 from hwnas.train import Recipe, Training
@@ -199,8 +197,3 @@ def test_one_that_does_not_help_leaves_the_file_as_it_was(images, harmed, tuned,
     assert (found.path, found.drop_points, found.fine_tuned) == (before.path, before.drop_points, {})
     assert found.failed == f"{before.failed}; fine-tuning for int8 (--qat-epochs 8) does not help"
     assert (tmp_path / "export" / found.path).read_bytes() == (folder / found.path).read_bytes()
-
-
-def test_epochs_below_zero_are_a_mistake():
-    with pytest.raises(UserError, match="--qat-epochs is -1; allowed is 0"):
-        choices_of("int8", 1.0, 10, "", -1)
