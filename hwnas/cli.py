@@ -93,6 +93,7 @@ def _export_options(
     precisions: Annotated[str | None, typer.Option(help="fp32, fp16, int8, int8_float_io, dynamic.")] = None,
     formats: Annotated[str | None, typer.Option(help="tflite, onnx; with their extras executorch, coreml.")] = None,
     max_drop: Annotated[float, typer.Option(help="Points of accuracy that less precision may cost.")] = 1.0,
+    qat_epochs: Annotated[int, typer.Option(help="Of fine-tuning where int8 costs more; 0: none.")] = 8,
     images: Annotated[int, typer.Option(help="Images of the test part to check on.")] = 500,
     licence: Annotated[str, typer.Option(help="Of the weights; for the model card.")] = "",
     model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:FUNCTION.")] = None,
@@ -151,7 +152,9 @@ def _export(out: Path, **options: Any) -> None:
     own = {name: options.pop(name) for name in inspect.signature(_export_options).parameters}
     given = {name: value for name, value in options.items() if value is not None}
     shipping = importlib.import_module("hwnas.stages.shipping")
-    choices = shipping.choices_of(own["precisions"], own["formats"], own["max_drop"], own["images"], own["licence"])
+    choices = shipping.choices_of(
+        *(own[name] for name in ("precisions", "formats", "max_drop", "images", "licence", "qat_epochs"))
+    )
     if own["model"] is None and (own["weights"] or own["labels"]):
         raise UserError("--weights and --labels belong to --model, which is missing")
     if own["model"] is not None:

@@ -27,6 +27,7 @@ def model_card(record: Mapping[str, Any], licence: str) -> str:
             "",
             *_files(record),
             "",
+            *_fine_tuned(record),
             _measured(record),
             "",
             "## Limits",
@@ -82,6 +83,19 @@ def _row(file: Mapping[str, Any], threads: Sequence[int]) -> str:
 
 def _or_not_told(value: float | None, unit: str) -> str:
     return NOT_TOLD if value is None else f"{value:.3g} {unit}"
+
+
+def _fine_tuned(record: Mapping[str, Any]) -> list[str]:
+    """A line for each file that is not of the original weights."""
+    files = [file for file in record["files"].values() if file.get("fine_tuned")]
+    told = [
+        f"`{file['path']}` has weights of its own, fine-tuned for int8 on the training part ({used['epochs']} epochs, "
+        f"{used['seconds']:.0f} s): {_percent(used['test_accuracy_before'])} before, "
+        f"{_percent(file['test_accuracy'])} after."
+        for file in files
+        for used in [file["fine_tuned"]]
+    ]
+    return [line for text in told for line in (text, "")]
 
 
 def _measured(record: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ class Exported:
     operators: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0  # to make and to check it
     failed: str = ""  # why the file must not be used
+    fine_tuned: dict[str, Any] = field(default_factory=dict)  # how its weights were, for int8, and what it lost before
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)

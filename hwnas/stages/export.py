@@ -98,6 +98,7 @@ def _shipment(run: Run, network: Network, name: str, profile: Profile) -> Shipme
         test=splits.test,
         seed=run.config.seed,
         profile=profile,
+        recipe=run.recipe(run.config.train_epochs, run.config.lr, splits),
     )
 
 

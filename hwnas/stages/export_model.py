@@ -19,7 +19,7 @@ from hwnas.stages.progress import progress
 from hwnas.stages.run import holds_run, say
 from hwnas.stages.shipping import Choices, Shipment
 from hwnas.storage import write_json
-from hwnas.train import stored_size
+from hwnas.train import Recipe, stored_size
 
 DEFAULT_RESOLUTION = 224  # what nearly all published classifiers take
 SETTLING_IMAGES = 64
@@ -79,6 +79,7 @@ def run_model(out: Path, options: ModelOptions, choices: Choices) -> None:
         test=_relabelled(splits.test, splits, classes),
         seed=options.seed,
         profile=profile,
+        recipe=Recipe(flip=splits.flip),
     )
     if options.weights == RANDOM:
         say("with random weights accuracy means nothing: --max-drop is not applied")

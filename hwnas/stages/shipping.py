@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,15 +36,18 @@ from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES
 from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
+from hwnas.stages.mending import FOLDER, Files, fine_tuned, lost_too_much, remade
 from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import say
 from hwnas.storage import Record, write_text
+from hwnas.train import Diverged, Recipe
 
 SHIPPED = ("litert", "ort")
 FORMATS = {"tflite": "litert", "onnx": "ort", "executorch": "executorch", "coreml": "coreml"}  # and who makes them
 DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8_float_io", "dynamic")
 CALIBRATION_IMAGES = 200
+DEFAULT_QAT_EPOCHS = 8
 CLEARLY = 1.1  # times the latency of fp32: what counts as slower
 Form = tuple[str, Precision]  # runtime, precision
 
@@ -57,6 +60,7 @@ class Choices:
     max_drop_points: float | None = 1.0
     checked_images: int = 500
     licence: str = ""
+    qat_epochs: int = DEFAULT_QAT_EPOCHS  # of fine-tuning where int8 loses more than max_drop_points; 0: none
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Shipment:
     test: ImageSet
     seed: int
     profile: Profile
+    recipe: Recipe = field(default_factory=Recipe)  # by which the weights were trained; of what is brought, the default
 
 
 def forms(precisions: str | None, formats: str | None = None) -> tuple[Form, ...]:
@@ -106,14 +111,21 @@ def _runtimes(formats: str | None) -> tuple[str, ...]:
 
 
 def choices_of(
-    precisions: str | None, formats: str | None, max_drop_points: float, checked_images: int, licence: str
+    precisions: str | None,
+    formats: str | None,
+    max_drop_points: float,
+    checked_images: int,
+    licence: str,
+    qat_epochs: int,
 ) -> Choices:
     """The options of `hwnas export`; UserError for the first that cannot be."""
     if not 0 <= max_drop_points <= 100:
         raise UserError(f"--max-drop is {max_drop_points}; allowed are 0 to 100 percentage points")
     if checked_images < 1:
         raise UserError(f"--images is {checked_images}; allowed is 1 or more")
-    return Choices(forms(precisions, formats), max_drop_points, checked_images, licence)
+    if qat_epochs < 0:
+        raise UserError(f"--qat-epochs is {qat_epochs}; allowed is 0, which turns fine-tuning for int8 off, or more")
+    return Choices(forms(precisions, formats), max_drop_points, checked_images, licence, qat_epochs)
 
 
 def key_of(form: Form) -> str:
@@ -130,6 +142,7 @@ def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Recor
     metadata = {"labels": json.dumps(shipment.classes), "preprocessing": preprocessing, "hwnas_version": __version__}
     with progress("exporting") as report, chatter_in(log):
         exported = _convert_all(shipment, choices, folder, metadata, ref, report)
+        exported = _mended(shipment, choices, exported, folder, log.parent / FOLDER, metadata, ref, report)
         described = _describe_all(shipment, choices, folder, metadata, ref)
         sound = {key: file for key, file in exported.items() if not file.failed}
         measured = _measured(shipment.profile, sound, folder, report)
@@ -160,9 +173,7 @@ def _convert_all(
 ) -> dict[str, Exported]:
     """By key. Nothing is made of an fp32 file that failed."""
     found: dict[str, Exported] = {}
-    calibration = shipment.preprocessing.normalised(
-        shipment.train, _picked(shipment.train, CALIBRATION_IMAGES, shipment.seed)
-    )
+    calibration = _calibration(shipment)
     for number, (runtime, precision) in enumerate(form for form in choices.forms if form[0] in RUNNABLE):
         report(number, len(choices.forms), f"{runtime} {precision}")
         key, start_s = key_of((runtime, precision)), time.perf_counter()
@@ -187,6 +198,40 @@ def _describe_all(
             file = convert_for_apple(shipment.module, folder, metadata, ref)
             found[key_of(form)] = replace(file, seconds=time.perf_counter() - start_s).as_record()
     return found
+
+
+def _calibration(shipment: Shipment) -> NDArray[np.float32]:
+    """Normalised training images: (n, 3, resolution, resolution)."""
+    picked = _picked(shipment.train, CALIBRATION_IMAGES, shipment.seed)
+    return shipment.preprocessing.normalised(shipment.train, picked)
+
+
+def _mended(
+    shipment: Shipment,
+    choices: Choices,
+    files: Files,
+    folder: Path,
+    checkpoints: Path,
+    metadata: Mapping[str, str],
+    ref: Reference,
+    report: Report,
+) -> Files:
+    """The same files, but int8 ones that lost too much of weights fine-tuned for int8, where that is better."""
+    most, epochs, done = choices.max_drop_points, choices.qat_epochs, len(choices.forms)
+    if most is None or not epochs or not lost_too_much(files):
+        return files
+    worst = max(files[key].drop_points for key in lost_too_much(files))
+    say(f"int8 loses {worst:.2f} points (allowed {most:g}): its weights are fine-tuned (--qat-epochs {epochs}, 0: not)")
+    calibration = _calibration(shipment)
+    try:
+        tuned, told = fine_tuned(
+            *(shipment.module, shipment.train, shipment.preprocessing, calibration, shipment.recipe, epochs),
+            *(shipment.seed, checkpoints, lambda n: report(done + n, done + epochs, f"fine-tuned {n} of {epochs}")),
+        )
+    except Diverged as error:
+        say(f"fine-tuning for int8 did not work: {error}")
+        return files
+    return remade(files, folder, tuned, told, calibration, ref, metadata, most)
 
 
 def _measured(profile: Profile, sound: Mapping[str, Exported], folder: Path, report: Report) -> dict[str, Record]:
@@ -287,6 +332,7 @@ def _facts(file: Record) -> Sequence[str]:
     transposes = sum(count for name, count in file["operators"].items() if name.upper() == "TRANSPOSE")
     facts = [
         _interval(file),
+        *_mending(file),
         f"the same top-1 on {file['top1_agreement']:.1%}",
         f"largest difference {file['max_relative_error']:.1e} relative",
         f"{file['size_bytes'] / 1e6:.2f} MB",
@@ -299,6 +345,15 @@ def _facts(file: Record) -> Sequence[str]:
     facts += [f"loaded in {file['load_ms']:.3g} ms"] if "load_ms" in file else []
     facts += [f"{file['peak_memory_mb']:.3g} MB of memory"] if "peak_memory_mb" in file else []
     return facts
+
+
+def _mending(file: Record) -> Sequence[str]:
+    """What was done for a file whose weights are its own."""
+    told = file.get("fine_tuned")
+    if not told:
+        return ()
+    before = f"{told['test_accuracy_before']:.1%}"
+    return (f"{before} before its weights were fine-tuned for int8 ({told['epochs']} epochs, {told['seconds']:.0f} s)",)
 
 
 def failures(record: Record) -> str:

@@ -15,6 +15,7 @@ from hwnas.train.loop import (
     judged_on,
     shared_accuracy,
 )
+from hwnas.train.quantisation_aware import Normalisation, int8_recipe, int8_training
 from hwnas.train.recipe import Optimizer, Recipe
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Judged",
     "Loss",
     "Losses",
+    "Normalisation",
     "Optimizer",
     "Recipe",
     "StoredBatches",
@@ -34,6 +36,8 @@ __all__ = [
     "accuracy_on",
     "eval_batches",
     "eval_images",
+    "int8_recipe",
+    "int8_training",
     "judged_on",
     "load_checkpoint",
     "normalise",

@@ -125,6 +125,7 @@ def test_the_card_and_the_log_stand_beside(exported):
         ("plain", "none", ("--precisions", "int4"), "--precisions has 'int4'; allowed are fp32, fp16, int8"),
         ("plain", "none", ("--max-drop", "-1"), "--max-drop is -1.0; allowed are 0 to 100"),
         ("plain", "none", ("--images", "0"), "--images is 0"),
+        ("plain", "none", ("--qat-epochs", "-1"), "--qat-epochs is -1; allowed is 0"),
         ("plain", "none", ("--budget-ms", "3"), "--budget-ms has no meaning with --model"),
         ("plain", "none", ("--labels", "absent.txt"), "--labels absent.txt is not there"),
         ("branch", "none", (), r"dynamic control flow.*brought_models.py, line \d+: return x if x.sum\(\) > 0 else -x"),
