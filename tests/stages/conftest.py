@@ -8,11 +8,29 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from hwnas import cli
+from hwnas.datasets import DataConfig
+from hwnas.datasets.digits import Digits
 
 Hwnas = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory) -> Path:
+    """Every fourth digit as a .npz: enough to see that something is searched, not that it is learnt."""
+    path, digits = tmp_path_factory.mktemp("few") / "digits.npz", Digits(DataConfig("digits", 8))
+    numbers, files = range(0, len(digits.labels), 4), []
+    for number in numbers:
+        file = io.BytesIO()
+        digits.image(number).save(file, "png")
+        files.append(file.getvalue())
+    offset = np.cumsum([0, *map(len, files)])
+    encoded = np.frombuffer(b"".join(files), np.uint8)
+    np.savez(path, jpeg=encoded, offset=offset, label=digits.labels[numbers], classes=np.array(digits.classes))
+    return path
 
 
 @pytest.fixture(scope="session")

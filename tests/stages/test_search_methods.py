@@ -12,11 +12,11 @@ from hwnas.storage import Journal, read_json
 
 
 @pytest.fixture(scope="module")
-def feasible(hwnas, tmp_path_factory):
+def feasible(hwnas, few_digits, tmp_path_factory):
     """A run directory up to the budget."""
     run = tmp_path_factory.mktemp("feasible") / "run"
     for stage in ("plan", "profile", "fit", "feasible"):
-        done = hwnas(stage, *QUICK, "--out", run)
+        done = hwnas(stage, *QUICK, "--data", few_digits, "--out", run)
         assert done.returncode == 0, done.stderr
     return run
 
@@ -45,9 +45,9 @@ def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
     assert "--method is" in done.stderr
 
 
-def test_a_search_begins_a_run_and_does_what_is_missing(hwnas, tmp_path):
+def test_a_search_begins_a_run_and_does_what_is_missing(hwnas, few_digits, tmp_path):
     pairs = [pair for pair in zip(QUICK[::2], QUICK[1::2], strict=True) if pair[0] != "--budget-of-median"]
-    options = ("--method", "gdas", "--space", "nas_bench_macro", *itertools.chain(*pairs))
+    options = ("--method", "gdas", "--space", "nas_bench_macro", *itertools.chain(*pairs), "--data", few_digits)
     done = hwnas("search", *options, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("==")] == [
