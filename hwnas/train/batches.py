@@ -1,16 +1,19 @@
 """Stored images -> batches: augmented for training, centred for evaluation."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute
 from hwnas.ranks import rank, size
+
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
 
 MEAN, STD = 0.5, 0.5  # of values in 0..1: pixels come in as -1..1
 PHOTO_RESOLUTION = 64  # from here on crops are resized, below they are shifted
@@ -23,8 +26,10 @@ def stored_size(resolution: int) -> int:
     return round(resolution * STORED_SHARE) if resolution >= PHOTO_RESOLUTION else resolution
 
 
-def augmentation(resolution: int, flip: bool) -> v2.Transform:
+def augmentation(resolution: int, flip: bool) -> "v2.Transform":
     """torchvision's standard: random resized crop for photos, a shift by an eighth for small images; mirrored if so."""
+    from torchvision.transforms import v2  # slow to import, and only training needs it
+
     if resolution >= PHOTO_RESOLUTION:
         crop: v2.Transform = v2.RandomResizedCrop(resolution, scale=(0.35, 1.0), antialias=True)
     else:
