@@ -113,7 +113,13 @@ def run_options(options: argparse.Namespace, setting: Setting) -> dict[str, obje
     """What the run's first command gets."""
     images = options.out / f"cifar10-{options.schedule}.npz"
     first_images(options.data / "cifar10_jpeg/cifar10_jpeg.npz", images, *IMAGES[options.schedule])
-    common = {"data": images, "resolution": 32, "seed": setting.seed, "budget_of_median": setting.budget}
+    common = {
+        "data": images,
+        "resolution": 32,
+        "seed": setting.seed,
+        "budget_of_median": setting.budget,
+        "baselines": "none",
+    }
     return {**common, **SCHEDULES[options.schedule], **SEARCHES[setting.search]}
 
 

@@ -11,6 +11,7 @@ from hwnas.search.methods import METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
+NO_BASELINES = "none"
 FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
 PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
@@ -94,6 +95,8 @@ class RunConfig:
     @property
     def published(self) -> tuple[str, ...]:
         """The published networks that the winner is compared with, by their keys in `spaces.PUBLISHED`."""
+        if self.baselines == NO_BASELINES:
+            return ()
         return tuple(dict.fromkeys(name.strip() for name in self.baselines.split(",")))
 
     def check(self) -> None:
@@ -135,7 +138,9 @@ class RunConfig:
             raise UserError(f"--precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
         for name in self.published:
             if name not in PUBLISHED:
-                raise UserError(f"--baselines names {name!r}; allowed are {', '.join(PUBLISHED)}, with commas between")
+                raise UserError(
+                    f"--baselines names {name!r}; allowed are {', '.join(PUBLISHED)}, by commas, or {NO_BASELINES}"
+                )
         if 0 < self.rank_networks < FEWEST_RANKED:
             raise UserError(
                 f"--rank-networks is {self.rank_networks}; allowed are 0, which measures no order, and {FEWEST_RANKED} "

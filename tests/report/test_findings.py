@@ -30,6 +30,7 @@ def test_numbers_are_written_with_their_unit():
 def test_every_network_that_a_run_selects_has_a_name():
     run = Run(Path(), RunConfig(baselines=",".join(PUBLISHED)))
     assert tuple(LABELS) == run.labels
+    assert Run(Path(), RunConfig(baselines="none")).labels == ("winner", "random")
 
 
 def test_latencies_are_those_measured_beside_the_exported_file(run):
