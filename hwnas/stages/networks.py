@@ -9,7 +9,7 @@ from typing import Any
 from hwnas.devices import Measurement, Profile, load_profile, measure_in_turn, open_device
 from hwnas.errors import UserError
 from hwnas.footprint import METRICS
-from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
+from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows, unfinished
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.runtimes import RUNTIMES
@@ -19,6 +19,7 @@ from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
 from hwnas.storage import Record, write_text
 
+SWEEPS = 3  # until what did not settle has: a burst of other work on the machine must not end a run
 SUFFIX = ".jsonl"  # of a latency table
 
 
@@ -95,7 +96,10 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list
     profile = load_profile(run.config.on)
     table = LatencyTable(run.file("networks.jsonl"), _identity(run, profile), row="network")
     rows = {network.key: network.space.ops(network.arch) for network in networks}
-    measure_rows(rows, profile, table, run.config.seed, report)
+    for _ in range(SWEEPS):
+        measure_rows(rows, profile, table, run.config.seed, report)
+        if not unfinished(rows, profile, table) or table.missing(rows, profile.timing.rounds):
+            break  # all is there, or something failed
     check_measured(rows, profile, table, "whole networks")
     return [table[network.key].median_ms for network in networks]
 
