@@ -65,6 +65,7 @@ class Setting:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
+    parser.set_defaults(seeds=1)
     parser.add_argument("--only", default=";".join(SEARCHES), help="names with semicolons between")
     options = parser.parse_args()
     clock, stages = Clock(options.minutes), chosen_stages(options.stages)
