@@ -15,7 +15,10 @@ from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
 
-GREENS = ("#10b981", "#047857", "#84cc16", "#14b8a6", "#0891b2")  # of published networks
+PALETTE = (  # of published networks, in their order
+    *("#10b981", "#0891b2", "#84cc16", "#f472b6", "#be185d"),
+    *("#d97706", "#365314", "#475569", "#1e293b"),
+)
 STRATEGIES = ("random", "evolution", "sampled")
 COLORS = {
     **{
@@ -27,7 +30,7 @@ COLORS = {
         "budget": "#ef4444",
     },
     **{LABELS["winner"]: "#ef4444", LABELS["random"]: "#8b5cf6"},
-    **{LABELS[name]: color for name, color in zip(PUBLISHED, cycle(GREENS), strict=False)},
+    **{LABELS[name]: color for name, color in zip(PUBLISHED, cycle(PALETTE), strict=False)},
 }
 HEIGHT_PX, BAR_PX = 430, 24
 CLEAR = "rgba(0,0,0,0)"
