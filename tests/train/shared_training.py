@@ -26,6 +26,7 @@ from hwnas.spaces import SpaceConfig, build_space, extremes
 from hwnas.spaces.macs import op_macs
 from hwnas.supernet import ArchitectureConfig, ArchitectureTraining, architecture_search, supernet_training
 from hwnas.train import Recipe, Training, load_checkpoint
+from hwnas.train.batches import augmentation
 
 CPU = Compute("cpu")
 KINDS = ("plain", "uniform", "two_paths", "reinforce")
@@ -139,6 +140,7 @@ def kill_often(kind: str, folder: Path, rng: random.Random, kills: int = 4) -> N
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    augmentation(16, flip=True)  # imports what every child would import again, and be killed while it does
     command, folder, kinds = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(",")
     with ranks.joined():
         for kind in kinds:
