@@ -24,11 +24,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pieces import Clock, TimeIsUp
 from supernets import (
     SAMPLERS,
     Asked,
-    Clock,
-    OutOfTime,
     Way,
     best_of,
     evolution,
@@ -136,7 +135,7 @@ def main() -> int:
             for sampler in options.samplers:
                 for seed in options.seeds:
                     search_all(host, options, sampler, seed, journal, clock)
-        except OutOfTime:
+        except TimeIsUp:
             print(f"stopped after {options.minutes} minutes; the same command goes on", flush=True)
             return NOT_DONE
         print_markdown(host, journal.records)

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import plotly.graph_objects as go
+from pieces import Clock, TimeIsUp, still_to_do
 from runs import (
     PREPARED,
     SEARCHED,
     STAGES,
-    Clock,
-    TimeIsUp,
     add_arguments,
     begin_with,
     chosen_stages,
@@ -78,7 +77,7 @@ def main() -> None:
     with exclusive(options.out):
         results = Journal(options.out / "results.jsonl")
         try:
-            for setting in settings(options):
+            for setting in still_to_do(settings(options), results.records):
                 complete(clock, options, setting, results)
         except TimeIsUp:
             print("the time is up; the same command goes on")
@@ -96,9 +95,6 @@ def settings(options: argparse.Namespace) -> Iterator[Setting]:
 
 def complete(clock: Clock, options: argparse.Namespace, setting: Setting, results: Journal) -> None:
     """Runs what is missing, and appends what came of it once all is there."""
-    known = {(r["data"], r["budget"], r["seed"]) for r in results.records}
-    if (setting.data, setting.budget, setting.seed) in known:
-        return
     out, stages = setting.path(options.out), chosen_stages(options.stages)
     for other in sorted(options.out.glob(f"{setting.data}-*-seed{setting.seed}")):
         if other != out and is_done(other, "search") and not out.exists():

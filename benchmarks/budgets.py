@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pieces import Clock, TimeIsUp, still_to_do
 from runs import (
     PREPARED,
     SEARCHED,
     STAGES,
-    Clock,
-    TimeIsUp,
     add_arguments,
     begin_with,
     chosen_stages,
@@ -72,7 +71,7 @@ def main() -> None:
     with exclusive(options.out):
         results, ends = Journal(options.out / "results.jsonl"), Journal(options.out / "measured.jsonl")
         try:
-            for setting in settings(options):
+            for setting in still_to_do(settings(options), results.records):
                 complete(clock, options, setting, stages, results)
             measure_all(options.out, results.records, ends)
         except TimeIsUp:
@@ -89,10 +88,6 @@ def complete(
     clock: Clock, options: argparse.Namespace, setting: Setting, stages: Sequence[str], results: Journal
 ) -> None:
     """Runs what is missing of one search, and appends what it delivers."""
-    if (setting.search, setting.budget, setting.seed) in {
-        (r["search"], r["budget"], r["seed"]) for r in results.records
-    }:
-        return
     out, given = setting.path(options.out), run_options(options, setting)
     if not out.exists():
         begin(clock, options, setting, out)

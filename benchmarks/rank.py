@@ -22,13 +22,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pieces import Clock, TimeIsUp
 from scatter import Panel, write_svg
 from scipy import stats
 from supernets import (
     SAMPLERS,
     Asked,
-    Clock,
-    OutOfTime,
     Place,
     Settings,
     Way,
@@ -76,7 +75,7 @@ def main() -> int:
         try:
             for seed in options.seeds:
                 compare(truth, settings, options, seed, journal, clock)
-        except OutOfTime:
+        except TimeIsUp:
             print(f"stopped after {options.minutes} minutes; the same command goes on", flush=True)
             return NOT_DONE
         wanted = {"space": options.space, "archs": options.archs, "population": options.population}

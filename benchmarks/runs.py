@@ -8,13 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+from pieces import Clock, TimeIsUp, write_images
 
 from hwnas.storage import Journal
 
@@ -23,27 +22,6 @@ ATTEMPTS = 3  # candidates after the first whose exported file broke the budget
 PRECISIONS = {"precisions": "fp32"}  # of an experiment's export
 PREPARED = ("images", "table.jsonl", "networks.jsonl", "footprints.jsonl", "predictor.json")  # no budget in it
 SEARCHED = ("compute.json", "supernet.pt", "supernet.jsonl")  # nor in a super-network that is trained by paths
-
-
-class TimeIsUp(Exception):
-    """The rest is for another call."""
-
-
-@dataclass
-class Clock:
-    """Ends a piece of an experiment after `minutes`."""
-
-    minutes: float | None
-    start_s: float = field(default_factory=time.monotonic)
-
-    def left_s(self) -> float | None:
-        """None: as long as it takes. TimeIsUp where nothing is left."""
-        if self.minutes is None:
-            return None
-        left = self.start_s + 60 * self.minutes - time.monotonic()
-        if left <= 0:
-            raise TimeIsUp
-        return left
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,29 +105,12 @@ def first_images(source: Path, to: Path, train: int, test: int) -> Path:
     if to.exists():
         return to
     with np.load(source, allow_pickle=False) as arrays:
-        known = {name: arrays[name] for name in arrays.files}
-    part = "is_test" if "is_test" in known else "is_val"
-    label, held_out, offset = known["label"], known[part].astype(bool), known["offset"]
-    classes = len(known["classes"])
-    picked = np.sort(
-        np.concatenate(
-            [
-                np.flatnonzero((label == number) & (held_out == is_held))[: count // classes]
-                for number in range(classes)
-                for is_held, count in ((False, train), (True, test))
-            ]
-        )
-    )
-    sizes = np.diff(offset)[picked]
-    pieces = [known["jpeg"][offset[i] : offset[i + 1]] for i in picked]
-    to.parent.mkdir(parents=True, exist_ok=True)
-    new = to.with_suffix(".tmp.npz")
-    np.savez(
-        new,
-        jpeg=np.concatenate(pieces),
-        offset=np.concatenate([[0], np.cumsum(sizes)]),
-        classes=known["classes"],
-        **{"label": label[picked], part: known[part][picked]},
-    )
-    new.replace(to)
+        label, held_out = arrays["label"], arrays["is_test" if "is_test" in arrays.files else "is_val"].astype(bool)
+        classes = len(arrays["classes"])
+    picked = [
+        np.flatnonzero((label == number) & (held_out == is_held))[: count // classes]
+        for number in range(classes)
+        for is_held, count in ((False, train), (True, test))
+    ]
+    write_images(source, to, np.sort(np.concatenate(picked)))
     return to

@@ -5,14 +5,14 @@ For rank.py and ablation.py. Imports neither a device nor its packages.
 
 import copy
 import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pieces import Clock, write_images
 from truth import Truth
 
 from hwnas.datasets import Splits
@@ -30,23 +30,6 @@ from hwnas.train import Judged, judged_on
 SAMPLERS = {name: m.trains for name, m in METHODS.items() if isinstance(m.trains, Paths) and m.evolves}
 TEST_IMAGES = 10  # of each class: a data set has a test part, at which nothing here looks
 CHECKPOINT_EVERY_S = 20.0
-
-
-class OutOfTime(Exception):
-    """What is done so far is on the disk."""
-
-
-@dataclass
-class Clock:
-    """How long this call may go on; without minutes as long as it takes."""
-
-    minutes: float | None = None
-    start_s: float = field(default_factory=time.monotonic)
-
-    def check(self, next_s: float = 0.0) -> None:
-        """OutOfTime where the next piece, which takes so long, would not be done in time."""
-        if self.minutes is not None and time.monotonic() - self.start_s + next_s > 60 * self.minutes:
-            raise OutOfTime
 
 
 @dataclass(frozen=True)
@@ -102,24 +85,10 @@ def write_subset(source: Path, to: Path, images: int, held_out: int) -> None:
     `images` to train on, 0 for all, and `held_out` others to choose architectures by; both are of the source's
     training part.
     """
-    with np.load(source) as arrays:
-        jpeg, offset, label, is_test, classes = (
-            arrays[name] for name in ("jpeg", "offset", "label", "is_test", "classes")
-        )
-    chosen, is_held_out = _chosen(label, is_test.astype(bool), images // len(classes), held_out // len(classes))
-    files = [jpeg[offset[i] : offset[i + 1]] for i in chosen]
-    to.parent.mkdir(parents=True, exist_ok=True)
-    part = to.with_suffix(".part.npz")
-    np.savez(
-        part,
-        jpeg=np.concatenate(files),
-        offset=np.cumsum([0, *map(len, files)]),
-        label=label[chosen],
-        is_test=is_test[chosen],
-        is_val=is_held_out,
-        classes=classes,
-    )
-    part.replace(to)
+    with np.load(source, allow_pickle=False) as arrays:
+        label, is_test, classes = arrays["label"], arrays["is_test"].astype(bool), len(arrays["classes"])
+    chosen, is_held_out = _chosen(label, is_test, images // classes, held_out // classes)
+    write_images(source, to, chosen, is_val=is_held_out)
 
 
 def _chosen(
@@ -171,7 +140,7 @@ def open_place(out: Path, data: Path, settings: Settings, seed: int) -> Place:
 def trained(place: Place, settings: Settings, sampler: str, clock: Clock) -> PathJudge:
     """A sampler's super-network, trained to the end, as `hwnas search` trains and asks it.
 
-    The cost of an architecture is its multiply-adds: no device takes part. OutOfTime between two epochs.
+    The cost of an architecture is its multiply-adds: no device takes part. TimeIsUp between two epochs.
     """
     run, splits, space, compute = place.run, place.splits, place.space, place.compute
     epochs, paths = settings.epochs_of(space, sampler), SAMPLERS[sampler]
@@ -215,7 +184,7 @@ class Asked:
         }
 
     def judged(self, arch: Arch, recalibrated: bool) -> Judged:
-        """On the held-out images; OutOfTime before one that is not known."""
+        """On the held-out images; TimeIsUp before one that is not known."""
         if (recalibrated, arch) not in self.known:
             self.clock.check()
             found = self.paths(arch) if recalibrated else self._as_trained(arch)
