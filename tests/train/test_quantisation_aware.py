@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from shared_training import CPU, images_of
+from shared_training import CPU, images_of, interrupted_after_every_step
 from torch import nn
 
 from hwnas.train import Normalisation, Recipe, eval_images, int8_recipe, int8_training, normalise
@@ -27,24 +27,11 @@ def training_in(folder, module, epochs=2):
 def test_interrupted_at_any_step_it_ends_with_the_same_bits(tmp_path):
     whole, expected = training_in(tmp_path / "whole", network())
     whole.run()
-    for _ in range(9):  # 8 steps
-        part, found = training_in(tmp_path / "part", network())
-        part.checkpoint_every_s = 1e-9
-        step, first = part._step, True
 
-        def once(images, labels, step=step):
-            nonlocal first
-            if not first:
-                raise KeyboardInterrupt
-            first = False
-            return step(images, labels)
+    def interrupted(part):
+        assert part.checkpoint.exists()
 
-        part._step = once
-        try:
-            part.run()
-            break
-        except KeyboardInterrupt:
-            assert part.checkpoint.exists()
+    part, found = interrupted_after_every_step(lambda: training_in(tmp_path / "part", network()), interrupted)
     assert part.epoch == 2
     for name, value in part.module.state_dict().items():  # ranges too
         assert torch.equal(value, whole.module.state_dict()[name]), name

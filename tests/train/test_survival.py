@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from shared_training import KINDS, in_doubles, plain, result_of, training_of
+from shared_training import KINDS, in_doubles, interrupted_after_every_step, plain, result_of, training_of
 
 from hwnas.errors import UserError
 from hwnas.storage import Journal
@@ -58,24 +58,11 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
 def test_interrupted_at_any_step_it_ends_with_the_same_bits(tmp_path, kind):
     whole, _ = training_of(kind, tmp_path / "whole")
     whole.run()
-    for _ in range(9):  # 8 steps
-        part, _ = training_of(kind, tmp_path / "part")
-        part.checkpoint_every_s = 1e-9
-        step, first = part._step, True
 
-        def once(images, labels, step=step):
-            nonlocal first
-            if not first:
-                raise KeyboardInterrupt
-            first = False
-            return step(images, labels)
+    def interrupted(part):
+        assert load_checkpoint(part.checkpoint)["step"] in (0, 1, 2, 3)
 
-        part._step = once
-        try:
-            part.run()
-            break
-        except KeyboardInterrupt:
-            assert load_checkpoint(part.checkpoint)["step"] in (0, 1, 2, 3)
+    part, _ = interrupted_after_every_step(lambda: training_of(kind, tmp_path / "part"), interrupted)
     assert_same(result_of(part), result_of(whole))
 
 
