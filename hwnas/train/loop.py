@@ -299,27 +299,6 @@ class Training:
             save(self.checkpoint, self.sound)
 
 
-@torch.no_grad()
-def num_right(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
-) -> tuple[int, int]:
-    """(how many images have their largest logit at their label, how many there are); all are on the device."""
-    right, count = torch.zeros((), dtype=torch.int64, device=compute.device), 0
-    for batch, labels in batches:
-        with compute.precision():
-            right += (forward(batch).argmax(1) == labels).sum()
-        count += len(labels)
-    return int(right), count
-
-
-def accuracy_on(
-    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
-) -> float:
-    """Share of the images whose largest logit is the label's."""
-    right, count = num_right(forward, batches, compute)
-    return right / count
-
-
 class Judged(NamedTuple):
     """What a network makes of labelled images."""
 
@@ -328,19 +307,34 @@ class Judged(NamedTuple):
 
 
 @torch.no_grad()
-def judged_on(
+def _sums(
     forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
-) -> Judged:
-    """Both from one pass over at least one image."""
+) -> tuple[int, float, int]:
+    """(how many images have their largest logit at their label, their cross-entropies added up, how many there are)."""
     right, count = torch.zeros((), dtype=torch.int64, device=compute.device), 0
     nats = torch.zeros((), dtype=torch.float64, device=compute.device)
-    for batch, labels in batches:
+    for batch, labels in batches:  # all on the device
         with compute.precision():
             logits = forward(batch)
         right += (logits.argmax(1) == labels).sum()
         nats += nn.functional.cross_entropy(logits.float(), labels, reduction="sum").double()
         count += len(labels)
-    return Judged(int(right) / count, math.exp(-float(nats) / count))
+    return int(right), float(nats), count
+
+
+def judged_on(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
+) -> Judged:
+    """Of at least one image."""
+    right, nats, count = _sums(forward, batches, compute)
+    return Judged(right / count, math.exp(-nats / count))
+
+
+def accuracy_on(
+    forward: Callable[[Tensor], Tensor], batches: Iterable[tuple[Tensor, Tensor]], compute: Compute
+) -> float:
+    """Share of the images whose largest logit is the label's."""
+    return judged_on(forward, batches, compute).accuracy
 
 
 def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
@@ -352,5 +346,5 @@ def shared_accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resol
     """The same, where each process looks at its part of the images."""
     part = slice(ranks.rank(), None, ranks.size())
     own = ImageSet(images.images[part], images.labels[part])
-    right, _ = num_right(forward, eval_batches(own, resolution, EVAL_BATCH, compute), compute)
+    right, _, _ = _sums(forward, eval_batches(own, resolution, EVAL_BATCH, compute), compute)
     return ranks.total(right) / len(images.labels)
