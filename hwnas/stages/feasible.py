@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from hwnas.search import Budget
 from hwnas.search.populations import as_array
 from hwnas.spaces import Space
 from hwnas.stages.limits import Archs, Bound, Floats, bounds, load_operator_cost
-from hwnas.stages.operator_costs import as_record
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
 
@@ -28,7 +28,8 @@ def run_stage(run: Run) -> None:
     median_ms = float(np.median(predictor.latency_ms(archs)))
     smallest_ms = lowest(space, predictor.latency_ms, archs)
     largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs), archs)
-    limited = bounds(run, predictor, _budget_ms(run, median_ms))
+    cost = load_operator_cost(run)
+    limited = bounds(run, predictor, _budget_ms(run, median_ms), cost)
     share = float(np.all([bound.upper(archs) <= bound.most for bound in limited], axis=0).mean())
     say(
         f"{space.name} on {run.config.on}: smallest {smallest_ms:.4g} ms, median {median_ms:.4g} ms, largest "
@@ -39,11 +40,10 @@ def run_stage(run: Run) -> None:
         _check(run, space, bound, archs)
     if not share:
         _check_together(space, limited, rng)
-    cost = load_operator_cost(run)
     run.write(
         "feasible.json",
         {
-            **({"operator_cost": as_record(cost)} if cost else {}),
+            **({"operator_cost": asdict(cost)} if cost else {}),
             "budget_ms": limited[0].most,
             "limits": {bound.metric: bound.most for bound in limited},
             "confidence": run.config.confidence,

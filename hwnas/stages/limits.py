@@ -39,8 +39,11 @@ class Bound:
         return Limit(self.metric, self.upper, self.most)
 
 
-def bounds(run: Run, predictor: Fitted, budget_ms: float) -> list[Bound]:
-    """Everything that the run's options limit; what is kept with the probability `--confidence` counts."""
+def bounds(run: Run, predictor: Fitted, budget_ms: float, cost: OperatorCost | None) -> list[Bound]:
+    """Everything that the run's options limit; what is kept with the probability `--confidence` counts.
+
+    cost: that of `load_operator_cost`.
+    """
     confidence = run.config.confidence
 
     def latency_ms(archs: Archs) -> Floats:
@@ -53,17 +56,17 @@ def bounds(run: Run, predictor: Fitted, budget_ms: float) -> list[Bound]:
         if most is not None:
             upper, upper_mb = metric.replace("_mb", "_upper_mb"), _upper_mb(footprints[metric], run)
             found.append(Bound(upper, what, option(f"max_{metric}"), upper_mb, most, "MB"))
-    return found + _known_bounds(run, predictor.space)
+    return found + _known_bounds(run, predictor.space, cost)
 
 
-def _known_bounds(run: Run, space: Space) -> list[Bound]:
+def _known_bounds(run: Run, space: Space, cost: OperatorCost | None) -> list[Bound]:
     """Of costs that need no prediction."""
     found = []
     for metric, (what, _) in EXACT.items():
         most = run.config.most(metric)
         if most is not None:
             found.append(Bound(metric, what, option(f"max_{metric}"), exact_cost(space, metric).of, most, "million"))
-    cost, most = load_operator_cost(run), run.config.max_cost
+    most = run.config.max_cost
     if cost is not None and most is not None:
         what, _, unit = cost.metric.rpartition("_")
         words = what.replace("_", " ") or cost.metric
@@ -77,7 +80,7 @@ def load_operator_cost(run: Run) -> OperatorCost | None:
         return None
     record = read_json(run.file("feasible.json")) if run.file("feasible.json").exists() else {}
     if known := record.get("operator_cost"):
-        return OperatorCost(known["metric"], known["of"])
+        return OperatorCost(**known)
     return read_cost_table(Path(run.config.cost_table))
 
 
@@ -88,7 +91,8 @@ def _upper_mb(predictor: FootprintPredictor, run: Run) -> Callable[[Archs], Floa
 def load_limits(run: Run, space: Space) -> Budget:
     """What the networks of the search are held to."""
     predictor = load_predictor(run, space)
-    return Budget(space, tuple(bound.limit() for bound in bounds(run, predictor, load_budget_ms(run))))
+    limited = bounds(run, predictor, load_budget_ms(run), load_operator_cost(run))
+    return Budget(space, tuple(bound.limit() for bound in limited))
 
 
 def broken_limit(config: RunConfig, budget_ms: float, latency_ms: float, footprint: Mapping[str, float]) -> str:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hwnas.errors import UserError
 from hwnas.latency.additive import AdditiveCost
@@ -73,8 +72,3 @@ def _line(path: Path, line: list[str]) -> tuple[str, float]:
     if len(line) != 2 or not 0 <= value < math.inf:
         raise UserError(f"--cost-table {path} has the line {','.join(line)!r}; allowed is an operator and a number")
     return key, value
-
-
-def as_record(cost: OperatorCost) -> dict[str, Any]:
-    """What `feasible.json` holds of it: a search does not need the file any more."""
-    return {"metric": cost.metric, "of": dict(cost.of)}
