@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from hwnas import __version__
 from hwnas.errors import UserError
 from hwnas.objective import REWARDS
-from hwnas.stages.config import defaults
+from hwnas.stages.config import DEFAULT_QAT_EPOCHS, defaults
 from hwnas.stages.progress import interruptible
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
@@ -93,7 +93,9 @@ def _export_options(
     precisions: Annotated[str | None, typer.Option(help="fp32, fp16, int8, int8_float_io, dynamic.")] = None,
     formats: Annotated[str | None, typer.Option(help="tflite, onnx; with their extras executorch, coreml.")] = None,
     max_drop: Annotated[float, typer.Option(help="Points of accuracy that less precision may cost.")] = 1.0,
-    qat_epochs: Annotated[int, typer.Option(help="Of fine-tuning where int8 costs more; 0: none.")] = 8,
+    qat_epochs: Annotated[
+        int, typer.Option(help="Of fine-tuning where int8 costs more; 0: none.")
+    ] = DEFAULT_QAT_EPOCHS,
     images: Annotated[int, typer.Option(help="Images of the test part to check on.")] = 500,
     licence: Annotated[str, typer.Option(help="Of the weights; for the model card.")] = "",
     model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:FUNCTION.")] = None,

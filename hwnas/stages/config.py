@@ -12,6 +12,7 @@ from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
 NO_BASELINES = "none"
+DEFAULT_QAT_EPOCHS = 8  # of an export, which is no option of a run
 FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
 PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean

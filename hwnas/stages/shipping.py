@@ -36,6 +36,7 @@ from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES
 from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
+from hwnas.stages.config import DEFAULT_QAT_EPOCHS
 from hwnas.stages.mending import FOLDER, Files, fine_tuned, lost_too_much, remade
 from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import say
@@ -47,7 +48,6 @@ FORMATS = {"tflite": "litert", "onnx": "ort", "executorch": "executorch", "corem
 DEFAULT_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8_float_io", "dynamic")
 CALIBRATION_IMAGES = 200
-DEFAULT_QAT_EPOCHS = 8
 CLEARLY = 1.1  # times the latency of fp32: what counts as slower
 Form = tuple[str, Precision]  # runtime, precision
 
