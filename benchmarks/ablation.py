@@ -67,6 +67,7 @@ class Variant:
     evaluations: int = 100
     way: Way = WAY
     cost: Literal["upper", "mean", "macs", "few macs"] = "upper"
+    used: float = 0.0  # the least share of the limit that candidates have
 
 
 DEFAULT = "default"
@@ -80,6 +81,9 @@ VARIANTS = {
     "random search": Variant(strategy="random"),
     "random search, 300 candidates": Variant(strategy="random", evaluations=300),
     "mean latency, not its bound": Variant(cost="mean"),
+    "at least 80 % of the budget used": Variant(used=0.8),
+    "at least 90 % of the budget used": Variant(used=0.9),
+    "at least 95 % of the budget used": Variant(used=0.95),
     "multiply-adds that as many networks keep": Variant(cost="macs"),
     "multiply-adds so few that all keep the latency": Variant(cost="few macs"),
 }
@@ -95,8 +99,8 @@ class Host:
     budget_ms: float
     macs: AdditiveCost = field(repr=False)
 
-    def budget(self, cost: str, search_seed: int) -> Budget:
-        """What a variant holds its candidates to."""
+    def budget(self, cost: str, search_seed: int, used: float = 0.0) -> Budget:
+        """What a variant holds its candidates to: at most a limit, and at least a share of it."""
         archs = list(self.truth.accuracy)
         macs, latencies_ms = self.macs.of(archs), self.predictor.latency_ms(archs)
         if cost == "macs":
@@ -107,7 +111,7 @@ class Host:
         else:
             factor = max(1.0, self.bound(search_seed)) if cost == "upper" else 1.0
             limit = Limit("latency_ms", self.predictor.latency_ms, self.budget_ms / factor)
-        return Budget(self.truth.space, (limit,))
+        return Budget(self.truth.space, (limit, *([at_least(limit, used)] if used else [])))
 
     def bound(self, search_seed: int) -> float:
         """Measured over predicted latency is at most this, as one half of the errors tells."""
@@ -121,6 +125,11 @@ class Host:
         order = np.random.default_rng(search_seed).permutation(len(self.log_ratios))
         bound, judges = np.array_split(self.log_ratios[order], 2)
         return bound, judges
+
+
+def at_least(limit: Limit, share: float) -> Limit:
+    """A limit of what is left of twice the other one: what has too little of that has too much of this."""
+    return Limit(f"{limit.metric}_left", lambda archs: 2 * limit.most - limit.of(archs), (2 - share) * limit.most)
 
 
 def main() -> int:
@@ -149,6 +158,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--on", default="host_cpu1_litert_fp32", help="profile of the device whose latency counts")
     parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=["spos"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the super-networks")
+    parser.add_argument("--only", default=";".join(VARIANTS), help="searches, with semicolons between")
     parser.add_argument("--searches", type=int, default=20, help="seeds of each search")
     parser.add_argument("--minutes", type=float, help="stop before these are over")
     parser.add_argument("--threads", type=int, default=1)
@@ -186,7 +196,8 @@ def search_all(
     """Appends the searches that the journal lacks of a super-network."""
     network = {"sampler": sampler, "seed": seed}
     done = {(r["variant"], r["search_seed"]) for r in journal.records if {k: r[k] for k in network} == network}
-    missing = [(name, s) for s in range(options.searches) for name in VARIANTS if (name, s) not in done]
+    names = options.only.split(";")
+    missing = [(name, s) for s in range(options.searches) for name in names if (name, s) not in done]
     if not missing:
         return
     settings = settings_in(options.out, SPACE)
@@ -195,13 +206,13 @@ def search_all(
     for number, (name, search_seed) in enumerate(missing, start=1):
         told = {"variant": name, "search_seed": search_seed}
         journal.append({**network, **told, **searched(host, VARIANTS[name], search_seed, asked)})
-        if number % len(VARIANTS) == 0:
+        if number % len(names) == 0:
             print(f"{sampler}, seed {seed}: {number} of {len(missing)} searches", flush=True)
 
 
 def searched(host: Host, variant: Variant, search_seed: int, asked: Asked) -> Record:
     """What one search picks, and what is true of it."""
-    budget = host.budget(variant.cost, search_seed)
+    budget = host.budget(variant.cost, search_seed, variant.used)
     if variant.strategy == "evolution":
         strategy = evolution(budget, -(-variant.evaluations // GENERATIONS), search_seed)
     else:
@@ -222,7 +233,7 @@ def print_markdown(host: Host, records: Sequence[Record]) -> None:
     print(f"\n{len(networks)} super-networks, {searches} searches each, a budget of {host.budget_ms:.4g} ms")
     print("\n| search | true accuracy | above the default, points | better networks | predicted / budget | broken |")
     print("|---|---|---|---|---|---|")
-    for name in VARIANTS:
+    for name in [name for name in VARIANTS if by_search(name, records)]:
         print("|", " | ".join(row(name, records)), "|")
 
 

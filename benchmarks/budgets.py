@@ -43,7 +43,7 @@ SEARCHES = {  # what is told apart, and the options that make it
 ONE_FOR_ALL = ("spos", "spos, tunas-absolute")  # share a super-network
 IMAGES = {"cpu": (4000, 1000), "gpu": (50_000, 10_000)}  # of the training and of the test part
 SCHEDULES = {
-    "cpu": {"supernet_epochs": 4, "population": 12, "generations": 3, "recalibration_batches": 2},
+    "cpu": {"supernet_epochs": 18, "population": 12, "generations": 3, "recalibration_batches": 2},
     "gpu": {"supernet_epochs": 60, "population": 50, "generations": 10, "batch_size": 256},
 }
 SEARCH_STAGES = STAGES[: STAGES.index("select") + 1]

@@ -221,7 +221,7 @@ def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluati
 
 def pick(trials: Iterable[Trial], budget: Budget) -> Arch:
     """Of those within the limits the best; of equally good ones the cheapest, as `hwnas select` takes."""
-    (metric,) = budget.by_metric
+    metric = budget.limits[0].metric
     allowed = [trial for trial in trials if budget.holds(trial.arch)]
     return max(allowed, key=lambda t: (quality(t.metrics), -t.metrics[metric])).arch
 

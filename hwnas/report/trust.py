@@ -12,6 +12,11 @@ from hwnas.storage import Record
 
 CHECKS = ["question", "verdict", "found", "what is good and what is bad"]
 EXPLAINED = {
+    "learnt": (
+        "Has the super-network learnt anything?",
+        "Bad: its best candidate is hardly more likely to be right than one that gives every class alike. Then it "
+        "ranks by chance: train it for more steps.",
+    ),
     "baseline": (
         "Is it better than luck?",
         "Good: the best candidate is above the interval of what the best of as many random networks is expected to be. "
@@ -49,15 +54,19 @@ NOTHING = {  # why something is not measured, and what measures it
 
 def rows_of_checks(found: Findings) -> list[list[str]]:
     """A row for each check; empty before `hwnas trust`."""
-    told = {"baseline": _baseline, "trained": _trained, "ranking": _ranking, "collapse": _collapse, "gap": _gap}
-    if not found.trust:
-        return []
     rows = []
-    for name, (question, meaning) in EXPLAINED.items():
-        record = found.trust[name]
+    for name, record in found.trust.items():
+        question, meaning = EXPLAINED[name]
         is_there = record["verdict"] != "not measured"
-        rows.append([question, record["verdict"], told[name](record) if is_there else NOTHING[name], meaning])
+        rows.append([question, record["verdict"], TOLD[name](record) if is_there else NOTHING[name], meaning])
     return rows
+
+
+def _learnt(record: Record) -> str:
+    return (
+        f"Its best candidate has a likelihood of {record['best']:.4f}; the same for every class would be "
+        f"{record['guessing']:.4f}."
+    )
 
 
 def _baseline(record: Record) -> str:
@@ -102,6 +111,16 @@ def _gap(record: Record) -> str:
         f"Mixture {record['mixture']:.4f}, derived path {record['derived']:.4f}, batch norm recalibrated for each: "
         f"gap {100 * record['gap']:+.1f} points."
     )
+
+
+TOLD = {
+    "learnt": _learnt,
+    "baseline": _baseline,
+    "trained": _trained,
+    "ranking": _ranking,
+    "collapse": _collapse,
+    "gap": _gap,
+}
 
 
 def drawn_against_own(found: Findings) -> str:

@@ -17,6 +17,7 @@ from hwnas.supernet import mixture_accuracy
 GOOD, UNCLEAR, BAD, NOT_MEASURED = "good", "unclear", "bad", "not measured"
 USEFUL_TAU = 0.5  # three of four pairs in the right order
 WIDE_GAP = 0.05  # accuracy lost between what was trained and what was derived
+GUESSING = 1.2  # times the likelihood of a network that gives all classes alike: up to this nothing was learnt
 
 
 def run_stage(run: Run) -> None:
@@ -25,6 +26,7 @@ def run_stage(run: Run) -> None:
     trials = run.journal("trials.jsonl").records
     measured = _with_supernet(run, trials)
     panel = {
+        "learnt": learnt(trials, run.space.num_classes),
         "baseline": against_random(trials),
         "trained": trained_difference(run),
         "ranking": measured["ranking"],
@@ -39,6 +41,12 @@ def run_stage(run: Run) -> None:
 def own_trials(trials: Sequence[Record]) -> list[Record]:
     """Those of the method, without the random ones beside them."""
     return [trial for trial in trials if trial["strategy"] != "random"]
+
+
+def learnt(trials: Sequence[Record], classes: int) -> Record:
+    """Whether the super-network knows more than guessing: one that does not ranks by chance (docs/results.md)."""
+    best = max(quality(trial) for trial in trials)
+    return {"verdict": GOOD if best > GUESSING / classes else BAD, "best": best, "guessing": 1 / classes}
 
 
 def against_random(trials: Sequence[Record]) -> Record:

@@ -4,7 +4,7 @@ import pytest
 from quick import QUICK
 
 from hwnas.stages import ranking
-from hwnas.stages.trust import against_random
+from hwnas.stages.trust import against_random, learnt
 from hwnas.storage import Journal, read_json
 
 RANK = ("trust", "--rank-networks", "3", "--rank-epochs", "1", "--out")
@@ -75,3 +75,9 @@ def test_the_best_is_judged_by_what_as_many_random_draws_are_expected_to_have(be
 
 def test_random_search_is_compared_with_nothing():
     assert against_random([{"strategy": "random", "accuracy": 0.4}])["verdict"] == "not measured"
+
+
+@pytest.mark.parametrize(("best", "verdict"), [(0.106, "bad"), (0.12, "bad"), (0.148, "good")])
+def test_a_super_network_that_guesses_among_ten_classes_is_told_apart(best, verdict):
+    trials = [{"accuracy": 0.3, "likelihood": likelihood} for likelihood in (0.09, best)]
+    assert learnt(trials, classes=10) == {"verdict": verdict, "best": best, "guessing": 0.1}
