@@ -25,7 +25,7 @@ from hwnas.stages.run import Run, open_run
 from hwnas.stages.search import RECALIBRATION_BATCH, load_compute, workers
 from hwnas.storage import Journal, Record, read_json, write_json
 from hwnas.supernet import PATH_SAMPLERS, PathJudge, calibration_batches, supernet_training
-from hwnas.train import Judged, judged_on
+from hwnas.train import Judged
 
 SAMPLERS = {name: m.trains for name, m in METHODS.items() if isinstance(m.trains, Paths) and m.evolves}
 TEST_IMAGES = 10  # of each class: a data set has a test part, at which nothing here looks
@@ -199,7 +199,7 @@ class Asked:
 
     def _as_trained(self, arch: Arch) -> Judged:
         """With the batch-norm statistics that training left, a mixture over all paths."""
-        return judged_on(lambda x: self.as_trained(x, arch), self.paths.images, self.paths.compute)
+        return self.paths.as_it_is(lambda x: self.as_trained(x, arch))
 
 
 # Searching

@@ -51,7 +51,10 @@ def _accuracy(trained: Record) -> str:
     if not trained:
         return "not trained yet"
     low, high = trained_interval(trained)
-    return f"{in_percent(trained['test_accuracy'])} ({100 * low:.1f} to {100 * high:.1f})"
+    told = f"{in_percent(trained['test_accuracy'])} ({100 * low:.1f} to {100 * high:.1f})"
+    if "corrupted_test_accuracy" in trained:
+        told += f", corrupted {in_percent(trained['corrupted_test_accuracy'])}"
+    return told
 
 
 def render_summary(run: Path) -> Table:

@@ -31,7 +31,7 @@ SETTLED_BY = {
     ),
     **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), "supernet.pt"),
     "supernet_lr": "trials.jsonl",  # and not before: a training that diverged goes on with a lower one
-    **dict.fromkeys(("population", "generations", "recalibration_batches"), "trials.jsonl"),
+    **dict.fromkeys(("population", "generations", "recalibration_batches", "robust"), "trials.jsonl"),
     "baselines": "selection.json",
     "train_epochs": "train",
     "lr": "train.json",
@@ -72,6 +72,7 @@ class RunConfig:
     population: int = 50
     generations: int = 4
     recalibration_batches: int = 4
+    robust: bool = False
     baselines: str = "mobilenet_v2"
     train_epochs: int = 60
     optimizer: str = "sgd"

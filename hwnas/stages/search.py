@@ -122,7 +122,7 @@ def trained_supernet(
     batches = calibration_batches(
         splits.train, resolution, run.config.recalibration_batches, RECALIBRATION_BATCH, compute
     )
-    return PathJudge(training.module, batches, splits.search, resolution, compute), chosen
+    return PathJudge(training.module, batches, splits.search, resolution, compute, run.config.robust), chosen
 
 
 def shared(judge: Callable[[Arch], Judged]) -> Judge:

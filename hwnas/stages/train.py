@@ -10,7 +10,7 @@ from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.stages.search import load_compute, workers
 from hwnas.storage import Record, read_json
-from hwnas.train import Training, shared_accuracy
+from hwnas.train import Training, corrupted, shared_accuracy, unchanged
 
 
 def run_stage(run: Run) -> None:
@@ -68,9 +68,13 @@ def train_from_scratch(
 
     with progress(f"training {title}") as report:
         training.run(search_accuracy, lambda epoch, r: report(epoch, recipe.epochs, f"{r['search_accuracy']:.4f}"))
+    changed = {"corrupted_test_accuracy": corrupted} if run.config.robust else {}
     return {
         "search_accuracy": search_accuracy(),
-        "test_accuracy": shared_accuracy(network, splits.test, resolution, compute),
+        **{
+            name: shared_accuracy(network, splits.test, resolution, compute, change)
+            for name, change in {"test_accuracy": unchanged, **changed}.items()
+        },
         "test_images": len(splits.test.labels),
         "epochs": recipe.epochs,
         "seconds": sum(r["seconds"] for r in training.history()),

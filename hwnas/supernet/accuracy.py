@@ -1,5 +1,6 @@
 """What one path of a super-network makes of held-out images: batch norm recalibrated for it, then counted."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute, Supernet, statistics_anew
 from hwnas.spaces.space import Arch
-from hwnas.train import EVAL_BATCH, Judged, StoredBatches, eval_batches, judged_on
+from hwnas.train import EVAL_BATCH, Judged, StoredBatches, corrupted, eval_batches, judged_on, unchanged
 
 
 def calibration_batches(
@@ -48,7 +49,10 @@ def recalibrate_forward(
 
 
 class PathJudge:
-    """Architecture -> accuracy and likelihood on the search part with the shared weights."""
+    """Architecture -> accuracy and likelihood on the search part with the shared weights.
+
+    robust: on every image twice, as it is and corrupted.
+    """
 
     def __init__(
         self,
@@ -57,9 +61,11 @@ class PathJudge:
         search_images: ImageSet,
         resolution: int,
         compute: Compute,
+        robust: bool = False,
     ) -> None:
         self.net, self.batches, self.compute = net, batches, compute
-        self.images = StoredBatches(search_images, resolution, EVAL_BATCH, compute)
+        changes = (unchanged, corrupted) if robust else (unchanged,)
+        self.sets = [StoredBatches(search_images, resolution, EVAL_BATCH, compute, change=c) for c in changes]
 
     def __call__(self, arch: Arch) -> Judged:
         return self.of(lambda x: self.net(x, arch))
@@ -67,4 +73,8 @@ class PathJudge:
     def of(self, forward: Callable[[Tensor], Tensor]) -> Judged:
         """The same of whatever of the super-network `forward` runs."""
         recalibrate_forward(self.net, forward, self.batches, self.compute)
-        return judged_on(forward, self.images, self.compute)
+        return self.as_it_is(forward)
+
+    def as_it_is(self, forward: Callable[[Tensor], Tensor]) -> Judged:
+        """The same, batch norm not recalibrated."""
+        return judged_on(forward, itertools.chain(*self.sets), self.compute)

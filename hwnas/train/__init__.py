@@ -2,6 +2,7 @@
 
 from hwnas.train.batches import MEAN, STD, StoredBatches, eval_batches, eval_images, normalise, stored_size
 from hwnas.train.checkpoint import load_checkpoint
+from hwnas.train.corruption import corrupted, unchanged
 from hwnas.train.divergence import Diverged
 from hwnas.train.loop import (
     EVAL_BATCH,
@@ -34,6 +35,7 @@ __all__ = [
     "Training",
     "accuracy",
     "accuracy_on",
+    "corrupted",
     "eval_batches",
     "eval_images",
     "int8_recipe",
@@ -43,4 +45,5 @@ __all__ = [
     "normalise",
     "shared_accuracy",
     "stored_size",
+    "unchanged",
 ]

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from hwnas.datasets import ImageSet
 from hwnas.nn import Compute
 from hwnas.ranks import rank, size
+from hwnas.train.corruption import Change, unchanged
 
 if TYPE_CHECKING:
     from torchvision.transforms import v2
@@ -102,22 +103,35 @@ def eval_images(images: ImageSet, resolution: int, start: int, stop: int) -> Ten
 
 
 class StoredBatches:
-    """The batches of `eval_batches` again and again: decoded once and kept on the device, as bytes.
+    """The batches of `eval_batches` again and again: decoded, changed and kept on the device, as bytes.
 
-    Where they would take more than `most_bytes`, they are read from the stored images each time.
+    Where they would take more than `most_bytes`, they are made of the stored images each time.
     """
 
     def __init__(
-        self, images: ImageSet, resolution: int, batch_size: int, compute: Compute, most_bytes: int = STORED_BYTES
+        self,
+        images: ImageSet,
+        resolution: int,
+        batch_size: int,
+        compute: Compute,
+        most_bytes: int = STORED_BYTES,
+        change: Change = unchanged,
     ) -> None:
         self.images, self.resolution, self.batch_size, self.compute = images, resolution, batch_size, compute
+        self.change = change
         self.stored: list[tuple[Tensor, Tensor]] | None = None
         if 3 * resolution**2 * len(images.labels) <= most_bytes:
-            self.stored = list(_bytes_batches(images, resolution, batch_size, compute))
+            self.stored = list(self._made())
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # (normalised images, labels)
-        batches = self.stored or _bytes_batches(self.images, self.resolution, self.batch_size, self.compute)
-        return ((normalise(images), labels) for images, labels in batches)
+        return ((normalise(images), labels) for images, labels in self.stored or self._made())
+
+    def _made(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.images.labels), self.batch_size):
+            batch = eval_images(self.images, self.resolution, start, start + self.batch_size)
+            labels = torch.from_numpy(np.array(self.images.labels[start : start + self.batch_size]))
+            changed = self.change(batch, range(start, start + len(batch)))
+            yield self.compute.images(changed), labels.to(self.compute.device)
 
 
 def eval_batches(
@@ -125,12 +139,3 @@ def eval_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(normalised images, labels) on the device, in stored order."""
     return iter(StoredBatches(images, resolution, batch_size, compute, most_bytes=0))
-
-
-def _bytes_batches(
-    images: ImageSet, resolution: int, batch_size: int, compute: Compute
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(images.labels), batch_size):
-        batch = eval_images(images, resolution, start, start + batch_size)
-        labels = torch.from_numpy(np.array(images.labels[start : start + batch_size]))
-        yield compute.images(batch), labels.to(compute.device)

@@ -22,8 +22,9 @@ from hwnas.errors import UserError
 from hwnas.nn import Compute
 from hwnas.nn.synchronised import synchronised
 from hwnas.storage import Journal
-from hwnas.train.batches import eval_batches, normalise, train_batches
+from hwnas.train.batches import StoredBatches, eval_batches, normalise, train_batches
 from hwnas.train.checkpoint import State, check_processes, is_finite, load_checkpoint, save
+from hwnas.train.corruption import Change, unchanged
 from hwnas.train.divergence import MOST_LOSS, Diverged, outputs_of
 from hwnas.train.recipe import Ema, Recipe, optimizer, set_lr
 
@@ -342,9 +343,20 @@ def accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: 
     return accuracy_on(forward, eval_batches(images, resolution, EVAL_BATCH, compute), compute)
 
 
-def shared_accuracy(forward: Callable[[Tensor], Tensor], images: ImageSet, resolution: int, compute: Compute) -> float:
-    """The same, where each process looks at its part of the images."""
-    part = slice(ranks.rank(), None, ranks.size())
-    own = ImageSet(images.images[part], images.labels[part])
-    right, _, _ = _sums(forward, eval_batches(own, resolution, EVAL_BATCH, compute), compute)
+def shared_accuracy(
+    forward: Callable[[Tensor], Tensor],
+    images: ImageSet,
+    resolution: int,
+    compute: Compute,
+    change: Change = unchanged,
+) -> float:
+    """The same, where each process looks at its part of the images; `change` is made of each by its number of all."""
+    part = range(len(images.labels))[ranks.rank() :: ranks.size()]
+    own = ImageSet(images.images[ranks.rank() :: ranks.size()], images.labels[ranks.rank() :: ranks.size()])
+    batches = StoredBatches(
+        *(own, resolution, EVAL_BATCH, compute),
+        most_bytes=0,
+        change=lambda some, numbers: change(some, [part[number] for number in numbers]),
+    )
+    right, _, _ = _sums(forward, batches, compute)
     return ranks.total(right) / len(images.labels)

@@ -1,5 +1,7 @@
 """The sentence and the table say what was found, and no more."""
 
+import json
+
 from hwnas.report import headline, read_findings, render_summary, summary_rows
 from hwnas.report.summary import undecided
 
@@ -36,3 +38,11 @@ def test_without_a_selection_there_is_no_row(run):
     (run / "selection.json").unlink()
     assert summary_rows(run) == []
     assert "no network is selected yet" in headline(read_findings(run))
+
+
+def test_accuracy_on_corrupted_images_stands_beside_the_usual_one(run, edit):
+    trained = json.loads((run / "train.json").read_text())
+    edit("train.json", winner={**trained["winner"], "corrupted_test_accuracy": 0.5})
+    winner, *others = summary_rows(run)
+    assert winner[1].endswith("), corrupted 50.0 %")
+    assert not any("corrupted" in row[1] for row in others)

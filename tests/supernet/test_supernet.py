@@ -10,7 +10,7 @@ from hwnas.datasets import ImageSet
 from hwnas.nn import Compute, Supernet
 from hwnas.spaces import SpaceConfig, build_space, extremes, macs
 from hwnas.supernet import PATH_SAMPLERS, PathJudge, calibration_batches, recalibrate, supernet_training
-from hwnas.train import Recipe
+from hwnas.train import Recipe, corrupted
 
 CPU = Compute("cpu")
 SPACE = build_space(SpaceConfig("proxyless_small", 32, 4, width_mult=0.25))
@@ -120,6 +120,17 @@ def test_the_judgement_of_a_path_does_not_depend_on_what_was_evaluated_before():
     assert judge(first) == alone
     for old, new in zip(weights, net.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
+
+
+def test_a_robust_judgement_is_of_all_images_as_they_are_and_corrupted():
+    net, images = Supernet(SPACE), images_of(64)
+    arch, batches = SPACE.sample(random.Random(1)), calibration_batches(images, 32, 2, 16, CPU)
+    plain, both = (PathJudge(net, batches, images, 32, CPU, robust)(arch) for robust in (False, True))
+    changed = torch.from_numpy(np.array(images.images))
+    only = PathJudge(net, batches, ImageSet(corrupted(changed, range(64)).numpy(), images.labels), 32, CPU)(arch)
+    assert both.accuracy == pytest.approx((plain.accuracy + only.accuracy) / 2)
+    assert both.likelihood == pytest.approx((plain.likelihood * only.likelihood) ** 0.5)
+    assert only.likelihood != plain.likelihood
 
 
 def test_training_samples_the_same_paths_after_a_resume(tmp_path):
