@@ -3,7 +3,6 @@
 Nothing is installed into the system: packages are unpacked below the user's cache folder, once.
 """
 
-import getpass
 import importlib.util
 import os
 import shutil
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -60,7 +58,7 @@ def _unpack_debian(folder: Path) -> None:
         settings = {
             "APT::Architecture": "arm64",
             "APT::Architectures::": "arm64",
-            "APT::Sandbox::User": getpass.getuser(),  # root's downloads are else made by a user who may not write here
+            "APT::Sandbox::User": "root",  # else root's downloads are made by a user who may not write here
             "Dir::State": apt / "state",
             "Dir::State::status": apt / "state/status",
             "Dir::Cache": apt / "cache",
@@ -115,8 +113,11 @@ def _whole(folder: Path, fill: Callable[[Path], None]) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name[:20]}.", dir=folder.parent))
     try:
         fill(temporary)
-        with suppress(FileExistsError, OSError):
-            temporary.rename(folder)  # fails where another process was faster
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
