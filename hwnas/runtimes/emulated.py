@@ -35,7 +35,7 @@ class Processor:
     where: str
 
 
-# Without SME: qemu 7.2's SMOPA computes wrongly (its issue 2083), and XNNPACK's int8 kernels with it.
+# Without SME: with it int8 files gave wrong values, as qemu 7.2 is known to compute SMOPA wrongly (its issue 2083).
 PROCESSORS: dict[str, Processor] = {
     "cortex-a53": Processor("cortex-a53", "0xd03", "Armv8.0: Raspberry Pi 3, the small cores of older phones"),
     "cortex-a72": Processor("cortex-a72", "0xd08", "Armv8.0: Raspberry Pi 4"),
