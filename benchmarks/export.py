@@ -1,6 +1,7 @@
 """Exports known networks in every precision: seconds, differences from torch, accuracy lost.
 
 python benchmarks/export.py --data IMAGES [--imagenet FOLDER] [--models mobilenet_v2,...] [--images 500]
+                            [--check-on all]
 
 torchvision's networks have random weights and statistics of batch norm from the images. FOLDER holds ProxylessNAS
 networks trained on ImageNet as NAME.json (the layers, as ProxylessNAS writes them) and NAME.npz (the weights); the
@@ -12,6 +13,7 @@ import json
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from hwnas.datasets import DataConfig, ImageSet, Splits, prepare
 from hwnas.devices import load_profile
 from hwnas.export import Preprocessing, bring
 from hwnas.export.sources import OWN, load_weights
+from hwnas.stages.emulating import processors_of
 from hwnas.stages.export import shipped
 from hwnas.stages.export_model import settle_batch_norm
 from hwnas.stages.shipping import ALL_PRECISIONS, Choices, Shipment, forms, key_of
@@ -101,14 +104,18 @@ def main() -> None:
     parser.add_argument("--imagenet", type=Path)
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--check-on", help="emulated Arm processors, as `hwnas export` has them")
     options = parser.parse_args()
+    choices = Choices(
+        FORMS, max_drop_points=None, checked_images=options.images, check_on=processors_of(options.check_on)
+    )
     names = [name for name in options.models.split(",") if name]
     with tempfile.TemporaryDirectory() as folder:
         splits = _splits(options.data, RESOLUTION, Path(folder))
-        found = {name: exported(torchvision_shipment(name, splits, options.data), options.images) for name in names}
+        found = {name: exported(torchvision_shipment(name, splits, options.data), choices) for name in names}
         if options.imagenet is not None:
             for path in sorted(options.imagenet.glob("*.json")):
-                found[path.stem] = exported(imagenet_shipment(path, options.data, Path(folder)), options.images)
+                found[path.stem] = exported(imagenet_shipment(path, options.data, Path(folder)), choices)
     print_tables(found)
 
 
@@ -147,11 +154,11 @@ def _shipment(
     )
 
 
-def exported(shipment: Shipment, images: int) -> Record:
+def exported(shipment: Shipment, choices: Choices) -> Record:
     """What `export.json` would say, with the seconds of all of it."""
     with tempfile.TemporaryDirectory() as folder:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
-        record = shipped(Path(folder), shipment, Choices(FORMS, max_drop_points=None, checked_images=images))
+        record = shipped(Path(folder), shipment, choices)
         return record | {"wall_s": time.perf_counter() - start_s, "cpu_s": time.process_time() - start_cpu_s}
 
 
@@ -171,6 +178,23 @@ def print_tables(found: dict[str, Record]) -> None:
     for name, record in found.items():
         cells = " | ".join(_cell(record, form, lambda file: f"{file['latency_ms']['1']:.3g}") for form in FORMS)
         print(f"| {name} | {cells} |")
+    for name, record in found.items():
+        print_emulated(name, record)
+
+
+def print_emulated(name: str, record: Record) -> None:
+    """A row a processor: largest difference from torch, from this host, and the top-1 that is the same as here."""
+    processors = record["emulated_on"].get("processors", {})
+    if processors:
+        print(f"\nOn emulated processors, {name}\n\n| processor | {HEADS} |\n{'|---' * (len(FORMS) + 1)}|")
+    for on in processors:
+        print(f"| {on} | {' | '.join(_cell(record, form, partial(_emulated, on=on)) for form in FORMS)} |")
+
+
+def _emulated(file: Record, on: str) -> str:
+    result = file["emulated"][on]
+    figures = f"{result['max_relative_error']:.1e}, {result['max_relative_difference']:.1e}"
+    return f"{figures}, {result['same_top1_as_here']:.0%} ({result['seconds']:.0f} s)"
 
 
 def _cell(record: Record, form: tuple[str, str], show) -> str:

@@ -98,6 +98,7 @@ def _export_options(
         int, typer.Option(help="Of fine-tuning where int8 costs more; 0: none.")
     ] = DEFAULT_QAT_EPOCHS,
     images: Annotated[int, typer.Option(help="Images of the test part to check on.")] = 500,
+    check_on: Annotated[str | None, typer.Option(help="Arm processors to emulate and check on, or all.")] = None,
     licence: Annotated[str, typer.Option(help="Of the weights; for the model card.")] = "",
     model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:FUNCTION.")] = None,
     weights: Annotated[str | None, typer.Option(help="Its .pt or .npz checkpoint, or none for random ones.")] = None,
@@ -156,7 +157,7 @@ def _export(out: Path, **options: Any) -> None:
     given = {name: value for name, value in options.items() if value is not None}
     shipping = importlib.import_module("hwnas.stages.shipping")
     choices = shipping.choices_of(
-        *(own[name] for name in ("precisions", "formats", "max_drop", "images", "licence", "qat_epochs"))
+        *(own[name] for name in ("precisions", "formats", "max_drop", "images", "licence", "qat_epochs", "check_on"))
     )
     if own["model"] is None and (own["weights"] or own["labels"]):
         raise UserError("--weights and --labels belong to --model, which is missing")

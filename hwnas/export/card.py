@@ -30,6 +30,7 @@ def model_card(record: Mapping[str, Any], licence: str) -> str:
             *_fine_tuned(record),
             _measured(record),
             "",
+            *_emulated(record),
             "## Limits",
             "",
             *[f"- {limit}" for limit in _limits(record)],
@@ -103,6 +104,38 @@ def _measured(record: Mapping[str, Any]) -> str:
     if not on:
         return "Latency was not measured."
     return f"Measured on {on['soc']} ({on['architecture']}, {on['os']}) with {on['runtimes']}; {on['protocol']}."
+
+
+def _emulated(record: Mapping[str, Any]) -> list[str]:
+    """What the files compute on Arm processors, where that was checked."""
+    on = record.get("emulated_on")
+    if not on:
+        return []
+    heads = ["file", *on["processors"]]
+    files = [file for file in record["files"].values() if "emulated" in file]
+    rows = [
+        [f"`{file['path']}`", *(_on_processor(file["emulated"][name]) for name in on["processors"])] for file in files
+    ]
+    return [
+        "## On Arm processors",
+        "",
+        "Largest relative difference of the logits from torch, from the same file on the exporting host, and how often "
+        f"the top-1 is the host's. Emulated by {on['emulator']}: values only, no latency.",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+        *[f"| {' | '.join(row)} |" for row in rows],
+        "",
+        *[f"- {name}: {where}" for name, where in on["processors"].items()],
+        "",
+    ]
+
+
+def _on_processor(result: Mapping[str, Any]) -> str:
+    if result["max_relative_error"] is None:
+        return "FAILED"
+    figures = f"{result['max_relative_error']:.1e}, {result['max_relative_difference']:.1e}"
+    return f"{figures}, {result['same_top1_as_here']:.0%}{' FAILED' if result['failed'] else ''}"
 
 
 def _limits(record: Mapping[str, Any]) -> list[str]:

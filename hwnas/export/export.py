@@ -15,8 +15,8 @@ from torch import nn
 
 from hwnas.errors import UserError
 from hwnas.export.diagnosis import conversion_error
-from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES, LoadedModel
-from hwnas.runtimes.runtime import Precision
+from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES
+from hwnas.runtimes.runtime import Precision, run_each
 from hwnas.search.evidence import wilson_interval
 
 MAX_RELATIVE_ERROR = 1e-4  # of fp32 logits, relative to the largest one
@@ -90,11 +90,7 @@ def logits_of(path: Path, runtime: str, images: Floats) -> Floats:
     count = min(MOST_AT_ONCE, len(os.sched_getaffinity(0)), len(images))
     models = [RUNNABLE[runtime].load(path, threads=1) for _ in range(count)]
     with ThreadPoolExecutor(count) as pool:
-        return np.concatenate(list(pool.map(_run_all, models, np.array_split(images, count))))
-
-
-def _run_all(model: LoadedModel, images: Floats) -> Floats:
-    return np.concatenate([model.run(image[None]).reshape(1, -1) for image in images])
+        return np.concatenate(list(pool.map(run_each, models, np.array_split(images, count))))
 
 
 def convert(module: nn.Module, runtime: str, folder: Path, metadata: Mapping[str, str], ref: Reference) -> Exported:

@@ -34,6 +34,11 @@ class LoadedModel(Protocol):
         ...
 
 
+def run_each(model: LoadedModel, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, C, H, W) -> (n, outputs), image by image as a phone would."""
+    return np.concatenate([model.run(image[None]).reshape(1, -1) for image in images])
+
+
 class Converter(Protocol):
     """One way to make model files. Importing an implementation imports neither torch nor the runtime."""
 

@@ -1,7 +1,6 @@
 """export: the trained winner as ONNX and TFLite files of several precisions, checked on test images."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def run_stage(run: Run, choices: Choices | None = None) -> None:
     if trained.get("checkpoint") != name:
         raise UserError(f"the winner of {run.file('selection.json')} is not trained yet; run `hwnas train` first")
     choices = _with_what_is_measured(choices or Choices(tuple((runtime, "fp32") for runtime in SHIPPED)), profile)
-    if _is_exported(run, name, choices.forms):
+    if _is_exported(run, name, choices):
         say(f"{run.file('export')} holds the winner already")
         return
     shipment = _shipment(run, trained_network(run, winner), name, profile)
@@ -67,14 +66,16 @@ def _with_what_is_measured(choices: Choices, profile: Profile) -> Choices:
     return replace(choices, forms=tuple(dict.fromkeys([*choices.forms, *needed])))
 
 
-def _is_exported(run: Run, name: str, wanted: Sequence[Form]) -> bool:
-    """Whether `export/` holds every file of this network that is wanted, and none that failed."""
+def _is_exported(run: Run, name: str, wanted: Choices) -> bool:
+    """Whether `export/` holds every file of this network that is wanted, checked where wanted, and none that failed."""
     if not run.file("export.json").exists():
         return False
     exported = read_json(run.file("export.json"))
     paths = [run.file("export") / file["path"] for file in exported["files"].values()]
-    is_whole = all(path.exists() for path in paths) and {key_of(form) for form in wanted} <= set(exported["files"])
-    return bool(exported["checkpoint"] == name and is_whole and not failures(exported))
+    keys = {key_of(form) for form in wanted.forms}
+    is_whole = all(path.exists() for path in paths) and keys <= set(exported["files"])
+    is_checked = set(wanted.check_on) <= set(exported.get("emulated_on", {}).get("processors", {}))
+    return bool(exported["checkpoint"] == name and is_whole and is_checked and not failures(exported))
 
 
 def trained_network(run: Run, record: Record) -> Network:

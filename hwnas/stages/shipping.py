@@ -37,6 +37,7 @@ from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
 from hwnas.stages.config import DEFAULT_QAT_EPOCHS
+from hwnas.stages.emulating import checked_there, emulated_lines, emulated_on, emulating, processors_of
 from hwnas.stages.mending import FOLDER, Files, fine_tuned, lost_too_much, remade
 from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import say
@@ -61,6 +62,7 @@ class Choices:
     checked_images: int = 500
     licence: str = ""
     qat_epochs: int = DEFAULT_QAT_EPOCHS  # of fine-tuning where int8 loses more than max_drop_points; 0: none
+    check_on: tuple[str, ...] = ()  # emulated processors
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def choices_of(
     checked_images: int,
     licence: str,
     qat_epochs: int,
+    check_on: str | None,
 ) -> Choices:
     """The options of `hwnas export`; UserError for the first that cannot be."""
     if not 0 <= max_drop_points <= 100:
@@ -125,7 +128,8 @@ def choices_of(
         raise UserError(f"--images is {checked_images}; allowed is 1 or more")
     if qat_epochs < 0:
         raise UserError(f"--qat-epochs is {qat_epochs}; allowed is 0, which turns fine-tuning for int8 off, or more")
-    return Choices(forms(precisions, formats), max_drop_points, checked_images, licence, qat_epochs)
+    chosen, on = forms(precisions, formats), processors_of(check_on)
+    return Choices(chosen, max_drop_points, checked_images, licence, qat_epochs, on)
 
 
 def key_of(form: Form) -> str:
@@ -140,15 +144,16 @@ def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Recor
     preprocessing = json.dumps(shipment.preprocessing.as_record())
     write_beside(folder, shipment.classes, preprocessing)
     metadata = {"labels": json.dumps(shipment.classes), "preprocessing": preprocessing, "hwnas_version": __version__}
-    with progress("exporting") as report, chatter_in(log):
+    with emulating(choices.check_on) as arm, progress("exporting") as report, chatter_in(log):
         exported = _convert_all(shipment, choices, folder, metadata, ref, report)
         exported = _mended(shipment, choices, exported, folder, log.parent / FOLDER, metadata, ref, report)
         described = _describe_all(shipment, choices, folder, metadata, ref)
+        exported, emulated = checked_there(arm, exported, folder, ref, report)
         sound = {key: file for key, file in exported.items() if not file.failed}
         measured = _measured(shipment.profile, sound, folder, report)
         report(len(choices.forms), len(choices.forms), "")
     _write_golden(folder, pixels, ref, sound)
-    record = _record(shipment, ref, exported, measured)
+    record = _record(shipment, ref, exported, measured, emulated) | {"emulated_on": emulated_on(arm)}
     record["files"] |= described
     write_text(folder / CARD, model_card(record, choices.licence))
     _tell(record)
@@ -250,9 +255,15 @@ def _write_golden(folder: Path, pixels: NDArray[np.uint8], ref: Reference, sound
 
 
 def _record(
-    shipment: Shipment, ref: Reference, exported: Mapping[str, Exported], measured: Mapping[str, Record]
+    shipment: Shipment,
+    ref: Reference,
+    exported: Mapping[str, Exported],
+    measured: Mapping[str, Record],
+    emulated: Mapping[str, Record],
 ) -> Record:
-    files = {key: {**file.as_record(), **measured.get(key, {})} for key, file in exported.items()}
+    files = {
+        key: {**file.as_record(), **measured.get(key, {}), **emulated.get(key, {})} for key, file in exported.items()
+    }
     on = measured_on(shipment.profile, {exported[key].runtime for key in measured}) if measured else {}
     return {
         "model": shipment.model,
@@ -304,6 +315,8 @@ def _tell(record: Record) -> None:
     say(f"in torch: {_interval(torch)} on {torch['images']} images of the test part")
     for file in record["files"].values():
         say(f"{file['path']}: {file.get('not_run_here') or ', '.join(_facts(file))}")
+    for line in emulated_lines(record["files"]):
+        say(line)
     for key, why in record["slower"].items():
         say(f"{record['files'][key]['path']} is slower than fp32: {why}")
     for line in _fallbacks(record):

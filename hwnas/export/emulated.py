@@ -1,0 +1,123 @@
+"""Files on Arm processors that are emulated, compared with torch and with this host."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.export.export import (
+    MAX_RELATIVE_ERROR,
+    Exported,
+    Floats,
+    Reference,
+    failed_path,
+    logits_of,
+    relative_error,
+)
+from hwnas.export.golden import TOLERANCE
+from hwnas.runtimes.emulated import Emulator, NotRun
+from hwnas.runtimes.runtime import Precision
+
+Report = Callable[[int, int, str], None]  # done, total, what
+
+
+@dataclass(frozen=True, slots=True)
+class Emulated:
+    """One file on one processor, on some of the pictures that it was checked on."""
+
+    images: int
+    max_relative_error: float | None = None  # from torch; None where it did not run
+    top1_agreement: float | None = None
+    max_relative_difference: float | None = None  # from the same file on this host
+    same_top1_as_here: float | None = None
+    seconds: float = 0.0
+    failed: str = ""  # why the file must not be used there
+
+    def as_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+Found = dict[str, dict[str, Emulated]]  # by file's key, then by processor
+
+
+def compare_emulated(
+    emulator: Emulator, files: Mapping[str, Exported], folder: Path, ref: Reference, report: Report
+) -> Found:
+    """Runs every file on every processor of the emulator on all images of `ref`, several files at a time."""
+    here = {key: logits_of(folder / file.path, file.runtime, ref.images) for key, file in files.items()}
+    found: Found = {key: {} for key in files}
+
+    def one(job: tuple[str, str]) -> Emulated:
+        key, processor = job
+        file = files[key]
+        return _compared(emulator, processor, file.runtime, file.precision, folder / file.path, here[key], ref)
+
+    jobs = list(product(files, emulator.views))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done, ((key, processor), result) in enumerate(zip(jobs, pool.map(one, jobs), strict=True), start=1):
+            found[key][processor] = result
+            report(done, len(jobs), f"{files[key].path} on an emulated {processor}")
+    return found
+
+
+def _compared(
+    emulator: Emulator,
+    processor: str,
+    runtime: str,
+    precision: Precision,
+    path: Path,
+    here: Floats,
+    ref: Reference,
+) -> Emulated:
+    start_s, count = time.perf_counter(), len(ref.labels)
+    try:
+        there = emulator.logits(processor, runtime, path, ref.images)
+    except NotRun as error:
+        return Emulated(count, failed=f"does not run: the process {error}")
+    if there.shape != here.shape or not np.isfinite(there).all():
+        return Emulated(count, failed="computes values that are not numbers")
+    result = Emulated(
+        count,
+        relative_error(there, ref.logits),
+        float((there.argmax(1) == ref.logits.argmax(1)).mean()),
+        relative_error(there, here),
+        float((there.argmax(1) == here.argmax(1)).mean()),
+        time.perf_counter() - start_s,
+    )
+    return replace(result, failed=_complaint(result, precision, relative_error(there[:1], here[:1])))
+
+
+def _complaint(result: Emulated, precision: Precision, golden: float) -> str:
+    """What is wrong with the values; empty where nothing is. golden: the difference on the golden picture."""
+    allowed = TOLERANCE[precision]
+    assert result.max_relative_error is not None
+    assert result.max_relative_difference is not None
+    if precision == "fp32" and (result.max_relative_error > MAX_RELATIVE_ERROR or result.top1_agreement != 1):
+        return (
+            f"differs from the trained network: logits by {result.max_relative_error:.2g} relative (allowed "
+            f"{MAX_RELATIVE_ERROR:g}), the same top-1 on {result.top1_agreement:.2%} of {result.images} images"
+        )
+    if max(result.max_relative_difference, golden) > allowed:
+        return (
+            f"computes other values than here: logits differ by {result.max_relative_difference:.2g} relative, those "
+            f"of the golden picture by {golden:.2g} (allowed {allowed:g})"
+        )
+    return ""
+
+
+def failed_where_emulated(files: Mapping[str, Exported], found: Found, folder: Path) -> dict[str, Exported]:
+    """The files; those that failed on a processor are failed as a whole, and get a name that says so."""
+    judged = dict(files)
+    for key, on in found.items():
+        wrong = [f"on {processor} (emulated) it {result.failed}" for processor, result in on.items() if result.failed]
+        if wrong:
+            file, path = files[key], folder / files[key].path
+            failed = f"the {file.runtime} file of {file.precision} is not for Arm: {'; '.join(wrong)}"
+            judged[key] = replace(file, path=path.rename(failed_path(path)).name, failed=failed)
+    return judged

@@ -1,0 +1,88 @@
+"""export --check-on: every TFLite and ONNX file on emulated Arm processors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.errors import unknown
+from hwnas.export import Exported, Reference
+from hwnas.export.emulated import compare_emulated, failed_where_emulated
+from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes.emulated import PROCESSORS, Emulator, emulator, find_qemu
+from hwnas.stages.progress import Report
+from hwnas.stages.run import say
+from hwnas.storage import Record
+
+ALL = "all"
+RUNTIMES_THERE = ("litert", "ort")  # that are to be had for Arm
+MOST_IMAGES = 32  # an emulated processor is 10 to 100 times slower
+
+
+def processors_of(check_on: str | None) -> tuple[str, ...]:
+    """What `--check-on` means; UserError for a processor that is not known, and where qemu is missing."""
+    if not check_on:
+        return ()
+    wanted = [name.strip() for name in check_on.split(",")]
+    for name in wanted:
+        if name not in (ALL, *PROCESSORS):
+            raise unknown("processor of --check-on", name, [ALL, *PROCESSORS])
+    find_qemu()
+    return tuple(name for name in PROCESSORS if ALL in wanted or name in wanted)
+
+
+@contextmanager
+def emulating(processors: Sequence[str]) -> Iterator[Emulator | None]:
+    """What runs files on the processors; None without processors."""
+    if not processors:
+        yield None
+        return
+    with emulator(processors, [RUNTIMES[name].version() for name in RUNTIMES_THERE], say) as arm:
+        yield arm
+
+
+def checked_there(
+    arm: Emulator | None, files: Mapping[str, Exported], folder: Path, ref: Reference, report: Report
+) -> tuple[dict[str, Exported], dict[str, Record]]:
+    """The files, failed where they fail on a processor; by key, what `export.json` tells of them beside that."""
+    if arm is None:
+        return dict(files), {}
+    sound = {key: file for key, file in files.items() if file.runtime in RUNTIMES_THERE and not file.failed}
+    found = compare_emulated(arm, sound, folder, few_of(ref), report)
+    records = {key: {"emulated": {on: result.as_record() for on, result in by.items()}} for key, by in found.items()}
+    return failed_where_emulated(files, found, folder), records
+
+
+def few_of(ref: Reference) -> Reference:
+    """At most MOST_IMAGES of the pictures, of all classes alike; the golden one, which is the first, among them."""
+    picked = np.unique(np.linspace(0, len(ref.labels) - 1, MOST_IMAGES).astype(int))
+    return Reference(ref.images[picked], ref.labels[picked], ref.logits[picked])
+
+
+def emulated_on(arm: Emulator | None) -> Record:
+    """What the figures belong to."""
+    if arm is None:
+        return {}
+    return {"emulator": arm.version(), "processors": {name: PROCESSORS[name].where for name in arm.views}}
+
+
+def emulated_lines(files: Mapping[str, Record]) -> list[str]:
+    """A line for each file that was run; processors on which it computes the same are told of together."""
+    lines = []
+    for file in files.values():
+        alike: dict[str, list[str]] = {}
+        for name, result in file.get("emulated", {}).items():
+            alike.setdefault(_fact(result), []).append(name)
+        facts = [f"on {', '.join(names)} {fact}" for fact, names in alike.items()]
+        lines += [f"{file['path']}, emulated: {'; '.join(facts)}"] if facts else []
+    return lines
+
+
+def _fact(result: Record) -> str:
+    if result["max_relative_error"] is None:
+        return f"it {result['failed']}"
+    return (
+        f"{result['max_relative_error']:.1e} from torch, {result['max_relative_difference']:.1e} from here, "
+        f"the same top-1 as here on {result['same_top1_as_here']:.0%}"
+    )
