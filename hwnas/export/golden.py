@@ -14,9 +14,9 @@ from hwnas.runtimes.runtime import Precision
 from hwnas.storage import write_json
 
 IMAGE, LOGITS = "golden.png", "golden.json"
-# Of the largest logit. What other processors' kernels and other builds of a runtime may differ by; a wrong
-# normalisation differs by tens of percent.
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.1, "int8_float_io": 0.1, "dynamic": 0.1}
+# Of the largest logit. What other processors' kernels and other builds of a runtime may differ by: arithmetic in fp16
+# does by 1 to 3 % (docs/export.md). A wrong normalisation differs by tens of percent.
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-2, "int8": 0.1, "int8_float_io": 0.1, "dynamic": 0.1}
 
 
 def write_golden(

@@ -43,13 +43,18 @@ def emulating(processors: Sequence[str]) -> Iterator[Emulator | None]:
 
 
 def checked_there(
-    arm: Emulator | None, files: Mapping[str, Exported], folder: Path, ref: Reference, report: Report
+    arm: Emulator | None,
+    files: Mapping[str, Exported],
+    folder: Path,
+    ref: Reference,
+    report: Report,
+    is_trained: bool = True,
 ) -> tuple[dict[str, Exported], dict[str, Record]]:
     """The files, failed where they fail on a processor; by key, what `export.json` tells of them beside that."""
     if arm is None:
         return dict(files), {}
     sound = {key: file for key, file in files.items() if file.runtime in RUNTIMES_THERE and not file.failed}
-    found = compare_emulated(arm, sound, folder, few_of(ref), report)
+    found = compare_emulated(arm, sound, folder, few_of(ref), report, is_trained)
     records = {key: {"emulated": {on: result.as_record() for on, result in by.items()}} for key, by in found.items()}
     return failed_where_emulated(files, found, folder), records
 

@@ -148,7 +148,7 @@ def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Recor
         exported = _convert_all(shipment, choices, folder, metadata, ref, report)
         exported = _mended(shipment, choices, exported, folder, log.parent / FOLDER, metadata, ref, report)
         described = _describe_all(shipment, choices, folder, metadata, ref)
-        exported, emulated = checked_there(arm, exported, folder, ref, report)
+        exported, emulated = checked_there(arm, exported, folder, ref, report, choices.max_drop_points is not None)
         sound = {key: file for key, file in exported.items() if not file.failed}
         measured = _measured(shipment.profile, sound, folder, report)
         report(len(choices.forms), len(choices.forms), "")

@@ -49,10 +49,10 @@ def noise():
 def checked(exported_folder, noise):
     """One of the exported files after its check: (the file, what is told of it)."""
 
-    def checked_with(change, key):
+    def checked_with(change, key, is_trained=True):
         told = read_json(exported_folder / "export.json")["files"][key]
         files = {key: Exported(**{name: told[name] for name in Exported.__slots__})}
-        found = checked_there(StandIn(change), files, exported_folder / "export", noise, lambda *_: None)
+        found = checked_there(StandIn(change), files, exported_folder / "export", noise, lambda *_: None, is_trained)
         return found[0][key], found[1][key]["emulated"]
 
     return checked_with
@@ -104,6 +104,14 @@ def test_a_file_that_computes_otherwise_is_failed(checked, exported_folder, key,
     assert ".failed." in file.path
     assert (exported_folder / "export" / file.path).exists()
     assert not (exported_folder / "export" / file.path.replace(".failed", "")).exists()
+
+
+def test_of_an_untrained_network_only_fp32_is_judged_by_its_values(checked):
+    file, told = checked(scaled(0.2), "ort_int8", is_trained=False)
+    assert not file.failed
+    assert told["cortex-a76"]["max_relative_difference"] == pytest.approx(0.2)
+    file, _ = checked(scaled(0.2), "ort", is_trained=False)
+    assert file.failed
 
 
 def test_an_export_tells_of_its_check_and_no_kit_gets_what_failed(tmp_path, monkeypatch, capsys):
