@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,6 +50,7 @@ ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8_float_io"
 CALIBRATION_IMAGES = 200
 CLEARLY = 1.1  # times the latency of fp32: what counts as slower
 Form = tuple[str, Precision]  # runtime, precision
+Decoding = Callable[[int, int], None]  # images decoded, of how many
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Shipment:
     seed: int
     profile: Profile
     recipe: Recipe = field(default_factory=Recipe)  # by which the weights were trained; of what is brought, the default
+    decode_train: Callable[[Decoding], ImageSet] | None = None  # all of `train`, to train on; None: it is decoded
 
 
 def forms(precisions: str | None, formats: str | None = None) -> tuple[Form, ...]:
@@ -222,10 +224,12 @@ def _mended(
         return files
     worst = max(files[key].drop_points for key in lost_too_much(files))
     say(f"int8 loses {worst:.2f} points (allowed {most:g}): its weights are fine-tuned (--qat-epochs {epochs}, 0: not)")
-    calibration = _calibration(shipment)
+    calibration, train = _calibration(shipment), shipment.train
+    if shipment.decode_train is not None:
+        train = shipment.decode_train(lambda decoded, images: report(decoded, images, "reading images"))
     try:
         tuned, told = fine_tuned(
-            *(shipment.module, shipment.train, shipment.preprocessing, calibration, shipment.recipe, epochs),
+            *(shipment.module, train, shipment.preprocessing, calibration, shipment.recipe, epochs),
             *(shipment.seed, checkpoints, lambda n: report(done + n, done + epochs, f"fine-tuned {n} of {epochs}")),
         )
     except Diverged as error:

@@ -12,7 +12,7 @@ from brought_models import plain
 from PIL import Image
 from torchvision import models
 
-from hwnas.datasets import ImageSet
+from hwnas.datasets import DataConfig, ImageSet, prepare
 from hwnas.devices import load_profile
 from hwnas.export import Preprocessing, bring
 from hwnas.runtimes import RUNTIMES
@@ -20,6 +20,7 @@ from hwnas.runtimes.onnx_runtime import OnnxRuntime
 from hwnas.stages.export_model import settle_batch_norm
 from hwnas.stages.shipping import Shipment
 from hwnas.storage import read_json
+from hwnas.train import Diverged
 
 MODELS = Path(__file__).with_name("brought_models.py")
 BROUGHT = ("--data", "digits", "--resolution", "32", "--images", "60", "--on", "fake")
@@ -55,6 +56,27 @@ def test_files_of_a_brought_model_compute_what_it_computes(exported):
         np.testing.assert_allclose(golden["files"][name]["logits"], expected, rtol=1e-4, atol=1e-4)
     assert record["files"]["litert"]["max_relative_error"] < 1e-4
     assert all(record["files"][f"{runtime}_int8"]["max_relative_error"] < 0.1 for runtime in ("litert", "ort"))
+
+
+def test_pictures_are_decoded_all_only_to_be_trained_on(hwnas, exported, tmp_path, monkeypatch):
+    assert not (exported[0] / "images").exists()
+    trained_on = []
+
+    def stop(module, images, *others):
+        trained_on.append(images)
+        raise Diverged("it was asked to")
+
+    monkeypatch.setattr("hwnas.stages.shipping.lost_too_much", lambda files: [k for k in files if "int8" in k])
+    monkeypatch.setattr("hwnas.stages.shipping.fine_tuned", stop)
+    torch.save(plain().state_dict(), tmp_path / "mine.pt")
+    options = ("--precisions", "int8", "--formats", "onnx", "--max-drop", "100")
+    done = export(hwnas, tmp_path / "out", "plain", *options, weights=tmp_path / "mine.pt")
+    assert "fine-tuning for int8 did not work: it was asked to" in done.stderr
+    (images,) = trained_on
+    expected = prepare(DataConfig("digits", 32), tmp_path / "expected", 1).train
+    assert isinstance(images.images, np.memmap)
+    np.testing.assert_array_equal(images.images, expected.images)
+    np.testing.assert_array_equal(images.labels, expected.labels)
 
 
 def test_batch_norm_settles_while_nothing_else_trains():
