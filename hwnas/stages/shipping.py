@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from hwnas.export import (
     measure_files,
     measured_on,
     model_card,
+    plan_told,
     reduce,
     reference,
     target_names,
@@ -65,6 +66,16 @@ class Choices:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What a run expects of the file that its profile's device runs."""
+
+    file: str  # its entry of `export.json`
+    threads: int
+    predicted_ms: float
+    budget_ms: float
+
+
+@dataclass(frozen=True)
 class Shipment:
     """A module, and what is known of it."""
 
@@ -79,6 +90,7 @@ class Shipment:
     seed: int
     profile: Profile
     recipe: Recipe = field(default_factory=Recipe)  # by which the weights were trained; of what is brought, the default
+    plan: Plan | None = None  # None: the model is no run's
     decode_train: Callable[[Decoding], ImageSet] | None = None  # all of `train`, to train on; None: it is decoded
 
 
@@ -92,11 +104,17 @@ def forms(precisions: str | None, formats: str | None = None) -> tuple[Form, ...
     for name in wanted:
         if name not in ALL_PRECISIONS:
             raise UserError(f"--precisions has {name!r}; allowed are {', '.join(ALL_PRECISIONS)}, with commas between")
+        if precisions and name != "fp32" and not any(_is_reducible(runtime, name) for runtime in runtimes):
+            able = [kind for kind, runtime in FORMATS.items() if _is_reducible(runtime, name)]
+            raise UserError(
+                f"--precisions has {name}, in which --formats {formats} has no files; leave it out, or add "
+                f"{' or '.join(able)} to --formats"
+            )
     chosen: list[Precision] = [name for name in ALL_PRECISIONS if name in wanted or name == "fp32"]
     return tuple((r, p) for p in chosen for r in runtimes if p == "fp32" or _is_reducible(r, p))
 
 
-def _is_reducible(runtime: str, precision: Precision) -> bool:
+def _is_reducible(runtime: str, precision: str) -> bool:
     return runtime in RUNTIMES and precision in RUNTIMES[runtime].reductions
 
 
@@ -270,9 +288,18 @@ def _record(
         },
         "files": files,
         "measured_on": on,
+        "plan": _against_plan(shipment.plan, files),
         "slower": {key: why for key, file in files.items() if (why := _slower(file, files))},
         "targets": {name: _structure(name, exported) for name in target_names()},
     }
+
+
+def _against_plan(plan: Plan | None, files: Mapping[str, Record]) -> Record:
+    """What was planned, and the latency measured with as many threads; None where it was not."""
+    if plan is None:
+        return {}
+    found = files.get(plan.file, {}).get("latency_ms", {}).get(str(plan.threads))
+    return {**asdict(plan), "measured_ms": found}
 
 
 def _slower(file: Record, files: Mapping[str, Record]) -> str:
@@ -308,6 +335,8 @@ def _tell(record: Record) -> None:
     say(f"in torch: {_interval(torch)} on {torch['images']} images of the test part")
     for file in record["files"].values():
         say(f"{file['path']}: {file.get('not_run_here') or ', '.join(_facts(file))}")
+    if told := plan_told(record):
+        say(told)
     for key, why in record["slower"].items():
         say(f"{record['files'][key]['path']} is slower than fp32: {why}")
     for line in _fallbacks(record):

@@ -144,6 +144,18 @@ def test_the_card_and_the_log_stand_beside(exported):
         ("absent.py:make", "none", (), "names the file absent.py, which is not there"),
         ("nothing", "none", (), "returned NoneType; a torch.nn.Module is needed"),
         ("strange", "none", (), "has no function 'strange'"),
+        (
+            "raises",
+            "none",
+            (),
+            r"raises\(\) of .*py fails: RuntimeError: over two lines \(line \d+\); it is",
+        ),
+        (
+            "plain",
+            "none",
+            ("--precisions", "int8,dynamic", "--formats", "onnx"),
+            "--precisions has dynamic, in which --formats onnx has no files; leave it out, or add tflite to --formats",
+        ),
         ("plain", "none", ("--precisions", "int4"), "--precisions has 'int4'; allowed are fp32, fp16, int8"),
         ("plain", "none", ("--max-drop", "-1"), "--max-drop is -1.0; allowed are 0 to 100"),
         ("plain", "none", ("--images", "0"), "--images is 0"),
@@ -161,8 +173,8 @@ def test_mistakes_are_one_line_and_leave_nothing_half_written(hwnas, tmp_path, m
     assert last.startswith("hwnas: ")
     assert re.search(message, last), last
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out" / "export").exists()
-    assert not (tmp_path / "out" / "export.json").exists()
+    left = {path.name for path in (tmp_path / "out").rglob("*")}
+    assert left <= {".lock", "export.log"}  # and what the converters said
 
 
 def test_weights_of_another_architecture_are_named(hwnas, tmp_path):
@@ -197,6 +209,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(hwnas, tmp_path):
     done = export(hwnas, tmp_path / "file" / "out", "plain")
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1
+    assert "a file is where a folder must be: choose another path" in done.stderr
+    done = export(hwnas, tmp_path / "file", "plain")
+    assert done.returncode != 0
+    assert "a file is where a folder must be" in done.stderr.splitlines()[-1]
+
+
+def test_a_python_file_that_is_none_is_one_line(hwnas, tmp_path):
+    (tmp_path / "mine.py").write_text("import torch\n\ndef make(:\n")
+    done = export(hwnas, tmp_path / "out", f"{tmp_path / 'mine.py'}:make")
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "mine.py cannot be run: SyntaxError: invalid syntax" in done.stderr
+    assert "line 3" in done.stderr
 
 
 def test_outputs_and_classes_must_agree(hwnas, tmp_path):
