@@ -254,7 +254,13 @@ def main() -> None:
         if error.filename is None and error.errno is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        sys.exit(f"hwnas: {error.strerror}{where}; free space or permissions there, then run the same command again")
+        sys.exit(f"hwnas: {error.strerror}{where}; {_advice(error)}")
+
+
+def _advice(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file is where a folder must be: choose another path"
+    return "free space or permissions there, then run the same command again"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from hwnas.datasets.dataset import PARTS, DataConfig, ImageSet, Splits
 from hwnas.datasets.digits import Digits
 from hwnas.datasets.folder import Folder
 from hwnas.datasets.npz import Npz
+from hwnas.datasets.on_demand import parts_on_demand
 from hwnas.datasets.prepare import load, prepare_parts
 from hwnas.datasets.source import Source
 from hwnas.datasets.torchvision_sets import TorchvisionSet, torchvision_names
@@ -43,4 +44,12 @@ def prepare(
     return prepare_parts(config, folder, open_source, min_side, progress or (lambda done, total: None))
 
 
-__all__ = ["PARTS", "DataConfig", "ImageSet", "Source", "Splits", "load", "open_source", "prepare"]
+def on_demand(
+    config: DataConfig, folder: Path, min_side: int, progress: Callable[[int, int], None] | None = None
+) -> Splits:
+    """The same parts, but of what is not in `folder` yet only those images decoded that are asked for."""
+    found = parts_on_demand(config, folder, open_source, min_side)
+    return prepare(config, folder, min_side, progress) if found is None else found
+
+
+__all__ = ["PARTS", "DataConfig", "ImageSet", "Source", "Splits", "load", "on_demand", "open_source", "prepare"]

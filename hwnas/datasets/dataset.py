@@ -1,6 +1,7 @@
 """Three disjoint sets: weights are trained on one, architectures chosen on another, accuracy told of a third."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,20 @@ class DataConfig:
     test_share: float = 0.2  # of all, where the source has no test part of its own
 
 
+class Pixels(Protocol):
+    """(N, 3, S, S) uint8, to index as an array: one in memory, a read-only map of a file, or decoded only then."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, key: Any, /) -> NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """images: (N, 3, S, S) uint8, perhaps a read-only memory map; labels: (N,)."""
+    """images: (N, 3, S, S); labels: (N,)."""
 
-    images: NDArray[np.uint8]
+    images: Pixels
     labels: NDArray[np.int64]
 
 

@@ -26,3 +26,6 @@ class Digits:
 
     def image(self, index: int) -> Image.Image:
         return Image.fromarray(self.pixels[index]).convert("RGB")
+
+    def content(self, index: int) -> bytes:
+        return bytes(self.pixels[index])

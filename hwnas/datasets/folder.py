@@ -71,3 +71,6 @@ class Folder:
     def image(self, index: int) -> Image.Image:
         with Image.open(self.paths[index]) as image:
             return rgb(image)
+
+    def content(self, index: int) -> bytes:
+        return self.paths[index].read_bytes()

@@ -88,6 +88,8 @@ class Npz:
         return f"image {index} of {self.path}"
 
     def image(self, index: int) -> Image.Image:
-        encoded = self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(self.content(index))) as image:
             return rgb(image)
+
+    def content(self, index: int) -> bytes:
+        return self.jpeg[self.offset[index] : self.offset[index + 1]].tobytes()

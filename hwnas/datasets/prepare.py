@@ -21,6 +21,7 @@ from hwnas.storage import read_json, write_json
 MIN_PER_CLASS = 5  # fewer images of a class cannot be in all three parts
 CHUNK = 256  # images decoded between two reports
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)  # Pillow's, by format
+HOW_TO_SKIP = "; mend or remove it, or pass --skip-broken to leave such images out"
 Progress = Callable[[int, int], None]
 Indices = NDArray[np.intp]
 
@@ -32,12 +33,12 @@ def prepare_parts(
 
     min_side: pixels that an image's shorter side must have, the stride of the network.
     """
-    if _is_finished(folder, config, min_side):
+    if is_finished(folder, config, min_side):
         return load(folder)
     if folder.exists() and not (folder / "splits.json").exists() and any(folder.iterdir()):
         raise UserError(f"{folder} holds files that are not prepared images; delete that folder and run again")
     source = open_source(config)
-    _check_classes(source, source.labels)
+    check_classes(source, source.labels)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -62,7 +63,7 @@ def load(folder: Path) -> Splits:
     return Splits(train, search, test, tuple(record["classes"]), bool(record["flip"]))
 
 
-def _is_finished(folder: Path, config: DataConfig, min_side: int) -> bool:
+def is_finished(folder: Path, config: DataConfig, min_side: int) -> bool:
     """Whether `folder` holds every file, made for an equal configuration and with no image under `min_side`."""
     files = [folder / f"{part}_{what}.npy" for part in PARTS for what in ("images", "labels")]
     if not all(file.exists() for file in (folder / "splits.json", *files)):
@@ -81,7 +82,8 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_classes(source: Source, labels: NDArray[np.int64]) -> None:
+def check_classes(source: Source, labels: NDArray[np.int64]) -> None:
+    """UserError where there are too few classes, or images of one."""
     if len(source.classes) < 2:
         raise UserError(
             f"the data has {len(source.classes)} class ({', '.join(source.classes)}); a classifier needs at least two: "
@@ -109,9 +111,9 @@ def _write(config: DataConfig, source: Source, folder: Path, min_side: int, prog
     _check_disk(config, source, folder)
     decoded = _decode(config, source, folder, min_side, progress)
     sound = np.flatnonzero(decoded.sides)
-    _check_classes(source, source.labels[sound])
+    check_classes(source, source.labels[sound])
     parts, duplicates = without_duplicates(split(source.labels, source.part, sound, config), decoded.hashes)
-    _check_complete(source, parts, duplicates)
+    check_complete(source, parts, duplicates)
     digests = {name: _write_part(folder, name, decoded, source, indices) for name, indices in parts.items()}
     (folder / "decoded.npy").unlink()
     write_json(
@@ -141,7 +143,8 @@ def _check_disk(config: DataConfig, source: Source, folder: Path) -> None:
         )
 
 
-def _check_complete(source: Source, parts: dict[str, Indices], duplicates: int) -> None:
+def check_complete(source: Source, parts: dict[str, Indices], duplicates: int) -> None:
+    """UserError where a part has no image of a class."""
     for name, indices in parts.items():
         absent = np.setdiff1d(np.arange(len(source.classes)), source.labels[indices])
         if len(absent):
@@ -175,7 +178,7 @@ def _decode(config: DataConfig, source: Source, folder: Path, min_side: int, pro
 
     def one(index: int) -> UserError | None:
         try:
-            image = _sound_image(source, index, min_side)
+            image = sound_image(source, index, min_side)
         except UserError as error:
             return error
         images[index] = pixels = square(image, size)
@@ -188,12 +191,12 @@ def _decode(config: DataConfig, source: Source, folder: Path, min_side: int, pro
             stop = min(start + CHUNK, count)
             for problem in pool.map(one, range(start, stop)):
                 if problem is not None and not config.skip_broken:
-                    raise UserError(f"{problem}; mend or remove it, or pass --skip-broken to leave such images out")
+                    raise UserError(f"{problem}{HOW_TO_SKIP}")
             progress(stop, count)
     return decoded
 
 
-def _sound_image(source: Source, index: int, min_side: int) -> Image.Image:
+def sound_image(source: Source, index: int, min_side: int) -> Image.Image:
     """The image; UserError names one that is broken or too small."""
     try:
         image = source.image(index)

@@ -28,6 +28,10 @@ class Source(Protocol):
         """The decoded RGB image; OSError or ValueError where it is broken."""
         ...
 
+    def content(self, index: int) -> bytes:
+        """What is stored of the image: the same for copies of one file."""
+        ...
+
 
 class SourceReader(Protocol):
     """Opens a source for a configuration."""

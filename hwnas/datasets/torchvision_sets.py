@@ -112,6 +112,10 @@ class TorchvisionSet:
         image: Image.Image = self.datasets[which][index - self.starts[which]][0]
         return image.convert("RGB")
 
+    def content(self, index: int) -> bytes:
+        image = self.image(index)  # torchvision gives no files, and pixels of any shape
+        return repr(image.size).encode() + image.tobytes()
+
 
 def _classes(dataset: Any, num_classes: int) -> tuple[str, ...]:
     """The classes' names; their numbers where the data set does not name each."""

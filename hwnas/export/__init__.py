@@ -1,6 +1,6 @@
 """Convert, reduce, check, describe, fill a kit."""
 
-from hwnas.export.card import CARD, model_card
+from hwnas.export.card import CARD, model_card, plan_told
 from hwnas.export.described import convert_for_apple
 from hwnas.export.export import (
     MAX_RELATIVE_ERROR,
@@ -42,6 +42,7 @@ __all__ = [
     "measured_on",
     "model_card",
     "model_path",
+    "plan_told",
     "reduce",
     "reference",
     "relative_error",

@@ -30,6 +30,7 @@ def model_card(record: Mapping[str, Any], licence: str) -> str:
             *_fine_tuned(record),
             _measured(record),
             "",
+            *_planned(record),
             *_emulated(record),
             "## Limits",
             "",
@@ -136,6 +137,28 @@ def _on_processor(result: Mapping[str, Any]) -> str:
         return "FAILED"
     figures = f"{result['max_relative_error']:.1e}, {result['max_relative_difference']:.1e}"
     return f"{figures}, {result['same_top1_as_here']:.0%}{' FAILED' if result['failed'] else ''}"
+
+
+def plan_told(record: Mapping[str, Any]) -> str:
+    """The planned file's latency against its prediction and its budget; empty where nothing was planned."""
+    plan = record.get("plan")
+    if not plan or plan["file"] not in record["files"]:
+        return ""
+    threads = f"{plan['threads']} {'thread' if plan['threads'] == 1 else 'threads'}"
+    predicted_ms, budget_ms, measured_ms = plan["predicted_ms"], plan["budget_ms"], plan["measured_ms"]
+    told = "latency not measured" if measured_ms is None else f"measured {measured_ms:.3g} ms"
+    told += f", predicted {predicted_ms:.3g} ms"
+    if measured_ms is not None:
+        told += f" ({100 * (measured_ms / predicted_ms - 1):+.0f} %)"
+    told += f", budget {budget_ms:.3g} ms"
+    if measured_ms is not None:
+        told += f" ({'kept' if measured_ms <= budget_ms else 'exceeded'})"
+    return f"{record['files'][plan['file']]['path']} with {threads}: {told}"
+
+
+def _planned(record: Mapping[str, Any]) -> list[str]:
+    told = plan_told(record)
+    return [f"The run that made it: {told}.", ""] if told else []
 
 
 def _limits(record: Mapping[str, Any]) -> list[str]:

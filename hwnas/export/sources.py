@@ -1,6 +1,7 @@
 """Models that a user brings: of torchvision, of timm, or of a Python file; with or without weights."""
 
 import importlib.util
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,31 @@ def _of_file(path: Path, function: str) -> nn.Module:
     if not path.is_file() or spec is None or spec.loader is None:
         raise UserError(f"--model names the file {path}, which is not there")
     loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    try:
+        spec.loader.exec_module(loaded)
+    except Exception as error:  # noqa: BLE001 it is the user's own code
+        raise UserError(f"{path} cannot be run: {_told(error, path)}") from None
     if not callable(getattr(loaded, function, None)):
         raise UserError(f"{path} has no function {function!r} that would return the model")
-    module = getattr(loaded, function)()
+    try:
+        module = getattr(loaded, function)()
+    except Exception as error:  # noqa: BLE001 it is the user's own code
+        raise UserError(
+            f"{function}() of {path} fails: {_told(error, path)}; it is called without arguments and must return the "
+            "model"
+        ) from None
     if not isinstance(module, nn.Module):
         raise UserError(f"{function} of {path} returned {type(module).__name__}; a torch.nn.Module is needed")
     return module
+
+
+def _told(error: Exception, path: Path) -> str:
+    """The error in one line, and the last line of the user's file before it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).name == path.name]
+    lines += [error.lineno] if isinstance(error, SyntaxError) else []
+    place = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

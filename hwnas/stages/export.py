@@ -9,8 +9,9 @@ from hwnas.errors import UserError
 from hwnas.export import Preprocessing, model_path
 from hwnas.nn import Network, keep_freed_memory
 from hwnas.runtimes import RUNTIMES
+from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import Run, say
-from hwnas.stages.shipping import FORMATS, SHIPPED, Choices, Form, Shipment, failures, key_of, ship
+from hwnas.stages.shipping import FORMATS, SHIPPED, Choices, Form, Plan, Shipment, failures, key_of, ship
 from hwnas.stages.train import build_network, checkpoint_name
 from hwnas.storage import Record, read_json
 from hwnas.train import MEAN, STD, load_checkpoint, stored_size
@@ -32,7 +33,8 @@ def run_stage(run: Run, choices: Choices | None = None) -> None:
     if _is_exported(run, name, choices):
         say(f"{run.file('export')} holds the winner already")
         return
-    shipment = _shipment(run, trained_network(run, winner), name, profile)
+    plan = Plan(file_key(profile), profile.threads, winner["predicted_ms"], load_budget_ms(run))
+    shipment = replace(_shipment(run, trained_network(run, winner), name, profile), plan=plan)
     record = {"checkpoint": name, **shipped(run.path, shipment, choices)}
     run.write("export.json", record)
     check_sound(record, run.file("export"))
@@ -45,12 +47,15 @@ def shipped(out: Path, shipment: Shipment, choices: Choices) -> Record:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     own = replace(choices, forms=tuple(form for form in choices.forms if form[0] in FORMATS.values()))
-    record = ship(shipment, own, temporary, out / LOG)
-    for form in choices.forms:
-        if form[0] not in FORMATS.values():
-            record["files"][key_of(form)] = _unchecked(shipment, form, temporary)
-    shutil.rmtree(out / "export", ignore_errors=True)
-    temporary.rename(out / "export")
+    try:
+        record = ship(shipment, own, temporary, out / LOG)
+        for form in choices.forms:
+            if form[0] not in FORMATS.values():
+                record["files"][key_of(form)] = _unchecked(shipment, form, temporary)
+        shutil.rmtree(out / "export", ignore_errors=True)
+        temporary.rename(out / "export")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return record
 
 

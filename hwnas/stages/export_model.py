@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hwnas.datasets import DataConfig, ImageSet, Splits, prepare
+from hwnas.datasets import DataConfig, ImageSet, Splits, on_demand, prepare
 from hwnas.devices import load_profile
 from hwnas.errors import UserError
 from hwnas.export import Brought, Preprocessing, bring
@@ -23,6 +23,7 @@ from hwnas.train import Recipe, stored_size
 
 DEFAULT_RESOLUTION = 224  # what nearly all published classifiers take
 SETTLING_IMAGES = 64
+IMAGES = "images"  # in the folder of the export, where all are decoded
 SMALLEST_SIDE_PX = 1  # any picture is resized to what the network takes
 
 
@@ -64,7 +65,9 @@ def run_model(out: Path, options: ModelOptions, choices: Choices) -> None:
             f"{out} holds a run, whose own export would be overwritten; choose another --out for {options.model}"
         )
     profile = load_profile(options.on)
-    splits = _splits(out, options)
+    config = _data_config(options)
+    with progress("reading images") as report:
+        splits = on_demand(config, out / IMAGES, SMALLEST_SIDE_PX, lambda done, total: report(done, total, ""))
     classes = splits.classes if options.labels is None else _labels(options.labels)
     brought = bring(options.model, str(options.weights), len(classes), options.seed)
     _check_outputs(brought, options, len(classes))
@@ -80,6 +83,9 @@ def run_model(out: Path, options: ModelOptions, choices: Choices) -> None:
         seed=options.seed,
         profile=profile,
         recipe=Recipe(flip=splits.flip),
+        decode_train=lambda decoding: _relabelled(
+            prepare(config, out / IMAGES, SMALLEST_SIDE_PX, decoding).train, splits, classes
+        ),
     )
     if options.weights == RANDOM:
         say("with random weights accuracy means nothing: --max-drop is not applied")
@@ -99,16 +105,14 @@ def model_options(given: dict[str, Any], model: str, weights: str | None, labels
     return ModelOptions(**{"data": None, **given, "model": model, "weights": weights, "labels": labels})
 
 
-def _splits(out: Path, options: ModelOptions) -> Splits:
-    config = DataConfig(
+def _data_config(options: ModelOptions) -> DataConfig:
+    return DataConfig(
         data=str(options.data),
         image_size=stored_size(options.resolution),
         data_root=options.data_root,
         skip_broken=options.skip_broken,
         seed=options.seed,
     )
-    with progress("reading images") as report:
-        return prepare(config, out / "images", SMALLEST_SIDE_PX, lambda done, total: report(done, total, ""))
 
 
 def _labels(path: Path) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +37,11 @@ from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
 from hwnas.stages.config import DEFAULT_QAT_EPOCHS
-from hwnas.stages.emulating import checked_there, emulated_lines, emulated_on, emulating, processors_of
+from hwnas.stages.emulating import checked_there, emulated_on, emulating, processors_of
 from hwnas.stages.mending import FOLDER, Files, fine_tuned, lost_too_much, remade
 from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import say
+from hwnas.stages.telling import tell
 from hwnas.storage import Record, write_text
 from hwnas.train import Diverged, Recipe
 
@@ -51,6 +52,7 @@ ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8_float_io"
 CALIBRATION_IMAGES = 200
 CLEARLY = 1.1  # times the latency of fp32: what counts as slower
 Form = tuple[str, Precision]  # runtime, precision
+Decoding = Callable[[int, int], None]  # images decoded, of how many
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,16 @@ class Choices:
     licence: str = ""
     qat_epochs: int = DEFAULT_QAT_EPOCHS  # of fine-tuning where int8 loses more than max_drop_points; 0: none
     check_on: tuple[str, ...] = ()  # emulated processors
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run expects of the file that its profile's device runs."""
+
+    file: str  # its entry of `export.json`
+    threads: int
+    predicted_ms: float
+    budget_ms: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,8 @@ class Shipment:
     seed: int
     profile: Profile
     recipe: Recipe = field(default_factory=Recipe)  # by which the weights were trained; of what is brought, the default
+    plan: Plan | None = None  # None: the model is no run's
+    decode_train: Callable[[Decoding], ImageSet] | None = None  # all of `train`, to train on; None: it is decoded
 
 
 def forms(precisions: str | None, formats: str | None = None) -> tuple[Form, ...]:
@@ -92,11 +106,17 @@ def forms(precisions: str | None, formats: str | None = None) -> tuple[Form, ...
     for name in wanted:
         if name not in ALL_PRECISIONS:
             raise UserError(f"--precisions has {name!r}; allowed are {', '.join(ALL_PRECISIONS)}, with commas between")
+        if precisions and name != "fp32" and not any(_is_reducible(runtime, name) for runtime in runtimes):
+            able = [kind for kind, runtime in FORMATS.items() if _is_reducible(runtime, name)]
+            raise UserError(
+                f"--precisions has {name}, in which --formats {formats} has no files; leave it out, or add "
+                f"{' or '.join(able)} to --formats"
+            )
     chosen: list[Precision] = [name for name in ALL_PRECISIONS if name in wanted or name == "fp32"]
     return tuple((r, p) for p in chosen for r in runtimes if p == "fp32" or _is_reducible(r, p))
 
 
-def _is_reducible(runtime: str, precision: Precision) -> bool:
+def _is_reducible(runtime: str, precision: str) -> bool:
     return runtime in RUNTIMES and precision in RUNTIMES[runtime].reductions
 
 
@@ -156,7 +176,7 @@ def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Recor
     record = _record(shipment, ref, exported, measured, emulated) | {"emulated_on": emulated_on(arm)}
     record["files"] |= described
     write_text(folder / CARD, model_card(record, choices.licence))
-    _tell(record)
+    tell(record)
     return record
 
 
@@ -227,10 +247,12 @@ def _mended(
         return files
     worst = max(files[key].drop_points for key in lost_too_much(files))
     say(f"int8 loses {worst:.2f} points (allowed {most:g}): its weights are fine-tuned (--qat-epochs {epochs}, 0: not)")
-    calibration = _calibration(shipment)
+    calibration, train = _calibration(shipment), shipment.train
+    if shipment.decode_train is not None:
+        train = shipment.decode_train(lambda decoded, images: report(decoded, images, "reading images"))
     try:
         tuned, told = fine_tuned(
-            *(shipment.module, shipment.train, shipment.preprocessing, calibration, shipment.recipe, epochs),
+            *(shipment.module, train, shipment.preprocessing, calibration, shipment.recipe, epochs),
             *(shipment.seed, checkpoints, lambda n: report(done + n, done + epochs, f"fine-tuned {n} of {epochs}")),
         )
     except Diverged as error:
@@ -277,9 +299,18 @@ def _record(
         },
         "files": files,
         "measured_on": on,
+        "plan": _against_plan(shipment.plan, files),
         "slower": {key: why for key, file in files.items() if (why := _slower(file, files))},
         "targets": {name: _structure(name, exported) for name in target_names()},
     }
+
+
+def _against_plan(plan: Plan | None, files: Mapping[str, Record]) -> Record:
+    """What was planned, and the latency measured with as many threads; None where it was not."""
+    if plan is None:
+        return {}
+    found = files.get(plan.file, {}).get("latency_ms", {}).get(str(plan.threads))
+    return {**asdict(plan), "measured_ms": found}
 
 
 def _slower(file: Record, files: Mapping[str, Record]) -> str:
@@ -307,66 +338,6 @@ def _structure(name: str, exported: Mapping[str, Exported]) -> Record:
         refused = target.refused.get(file.precision, "")
         found[key] = {"falls_back_to_cpu": outside} | ({"refused": refused} if refused else {})
     return {"executor": target.executor, "files": found}
-
-
-def _tell(record: Record) -> None:
-    """A line a file, then what is wrong or slow."""
-    torch = record["torch"]
-    say(f"in torch: {_interval(torch)} on {torch['images']} images of the test part")
-    for file in record["files"].values():
-        say(f"{file['path']}: {file.get('not_run_here') or ', '.join(_facts(file))}")
-    for line in emulated_lines(record["files"]):
-        say(line)
-    for key, why in record["slower"].items():
-        say(f"{record['files'][key]['path']} is slower than fp32: {why}")
-    for line in _fallbacks(record):
-        say(line)
-
-
-def _fallbacks(record: Record) -> list[str]:
-    """What of which file no target's executor, or only some, would run; each said once."""
-    found: dict[str, list[str]] = {}
-    for name, target in record["targets"].items():
-        for key, file in target["files"].items():
-            if file["falls_back_to_cpu"]:
-                what = ", ".join(f"{count} x {operator}" for operator, count in file["falls_back_to_cpu"].items())
-                path = record["files"][key]["path"]
-                line = f"of {path}, {what} would not run in {target['executor']} but on the plain CPU"
-                found.setdefault(line, []).append(name)
-    return [f"{' and '.join(names)}: {line}" for line, names in found.items()]
-
-
-def _interval(found: Record) -> str:
-    low, high = found["test_accuracy_interval"]
-    return f"{found['test_accuracy']:.1%} right ({low:.1%} to {high:.1%})"
-
-
-def _facts(file: Record) -> Sequence[str]:
-    transposes = sum(count for name, count in file["operators"].items() if name.upper() == "TRANSPOSE")
-    facts = [
-        _interval(file),
-        *_mending(file),
-        f"the same top-1 on {file['top1_agreement']:.1%}",
-        f"largest difference {file['max_relative_error']:.1e} relative",
-        f"{file['size_bytes'] / 1e6:.2f} MB",
-        f"{transposes} transposes",
-    ]
-    facts += [
-        f"{ms:.3g} ms with {threads} {'thread' if threads == '1' else 'threads'}"
-        for threads, ms in file.get("latency_ms", {}).items()
-    ]
-    facts += [f"loaded in {file['load_ms']:.3g} ms"] if "load_ms" in file else []
-    facts += [f"{file['peak_memory_mb']:.3g} MB of memory"] if "peak_memory_mb" in file else []
-    return facts
-
-
-def _mending(file: Record) -> Sequence[str]:
-    """What was done for a file whose weights are its own."""
-    told = file.get("fine_tuned")
-    if not told:
-        return ()
-    before = f"{told['test_accuracy_before']:.1%}"
-    return (f"{before} before its weights were fine-tuned for int8 ({told['epochs']} epochs, {told['seconds']:.0f} s)",)
 
 
 def failures(record: Record) -> str:

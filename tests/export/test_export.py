@@ -8,7 +8,7 @@ import torch
 
 from hwnas.export import Preprocessing, convert, failed_path, model_path, reduce, reference, write_beside
 from hwnas.nn import Network
-from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes import RUNTIMES, precision
 from hwnas.runtimes.litert import LoadedLiteRT
 from hwnas.runtimes.onnx_runtime import LoadedOnnx
 from hwnas.spaces import SpaceConfig, build_space, extremes
@@ -85,6 +85,25 @@ def test_input_and_output_are_of_the_type_that_was_chosen(exact, ref, precision,
     reduce("litert", precision, folder, {}, IMAGES[:8], ref, max_drop_points=None)
     model = LoadedLiteRT(model_path(folder, "litert", precision), threads=1)
     assert (model.input["dtype"], model.output["dtype"]) == (kind, kind)
+
+
+def test_what_shares_a_calibration_is_bit_for_bit_what_was_calibrated_for_it(exact, ref, monkeypatch):
+    folder, _ = exact
+    watched, observed = [], precision._observed
+    monkeypatch.setattr(precision, "_observed", lambda *given: watched.append(1) or observed(*given))
+
+    def content(name, images, alone=True):
+        if alone:
+            precision._last_ranges.clear()
+        reduce("litert", name, folder, {}, images, ref, max_drop_points=None)
+        return model_path(folder, "litert", name).read_bytes()
+
+    alone = [content(name, IMAGES[:8]) for name in ("int8", "int8_float_io")]
+    assert len(watched) == 2
+    assert [content(name, IMAGES[:8], alone=False) for name in ("int8", "int8_float_io")] == alone
+    assert len(watched) == 2
+    assert content("int8", IMAGES[8:], alone=False) != alone[0]  # other images are calibrated on anew
+    assert len(watched) == 3
 
 
 def test_a_file_that_loses_too_much_accuracy_is_named_as_failed(exact, network, monkeypatch):

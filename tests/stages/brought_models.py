@@ -35,5 +35,9 @@ def branch():
     return around(Branch())
 
 
+def raises():
+    raise RuntimeError("over\ntwo lines")
+
+
 def nothing():
     return None

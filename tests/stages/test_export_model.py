@@ -12,7 +12,7 @@ from brought_models import plain
 from PIL import Image
 from torchvision import models
 
-from hwnas.datasets import ImageSet
+from hwnas.datasets import DataConfig, ImageSet, prepare
 from hwnas.devices import load_profile
 from hwnas.export import Preprocessing, bring
 from hwnas.runtimes import RUNTIMES
@@ -20,6 +20,7 @@ from hwnas.runtimes.onnx_runtime import OnnxRuntime
 from hwnas.stages.export_model import settle_batch_norm
 from hwnas.stages.shipping import Shipment
 from hwnas.storage import read_json
+from hwnas.train import Diverged
 
 MODELS = Path(__file__).with_name("brought_models.py")
 BROUGHT = ("--data", "digits", "--resolution", "32", "--images", "60", "--on", "fake")
@@ -55,6 +56,27 @@ def test_files_of_a_brought_model_compute_what_it_computes(exported):
         np.testing.assert_allclose(golden["files"][name]["logits"], expected, rtol=1e-4, atol=1e-4)
     assert record["files"]["litert"]["max_relative_error"] < 1e-4
     assert all(record["files"][f"{runtime}_int8"]["max_relative_error"] < 0.1 for runtime in ("litert", "ort"))
+
+
+def test_pictures_are_decoded_all_only_to_be_trained_on(hwnas, exported, tmp_path, monkeypatch):
+    assert not (exported[0] / "images").exists()
+    trained_on = []
+
+    def stop(module, images, *others):
+        trained_on.append(images)
+        raise Diverged("it was asked to")
+
+    monkeypatch.setattr("hwnas.stages.shipping.lost_too_much", lambda files: [k for k in files if "int8" in k])
+    monkeypatch.setattr("hwnas.stages.shipping.fine_tuned", stop)
+    torch.save(plain().state_dict(), tmp_path / "mine.pt")
+    options = ("--precisions", "int8", "--formats", "onnx", "--max-drop", "100")
+    done = export(hwnas, tmp_path / "out", "plain", *options, weights=tmp_path / "mine.pt")
+    assert "fine-tuning for int8 did not work: it was asked to" in done.stderr
+    (images,) = trained_on
+    expected = prepare(DataConfig("digits", 32), tmp_path / "expected", 1).train
+    assert isinstance(images.images, np.memmap)
+    np.testing.assert_array_equal(images.images, expected.images)
+    np.testing.assert_array_equal(images.labels, expected.labels)
 
 
 def test_batch_norm_settles_while_nothing_else_trains():
@@ -122,6 +144,18 @@ def test_the_card_and_the_log_stand_beside(exported):
         ("absent.py:make", "none", (), "names the file absent.py, which is not there"),
         ("nothing", "none", (), "returned NoneType; a torch.nn.Module is needed"),
         ("strange", "none", (), "has no function 'strange'"),
+        (
+            "raises",
+            "none",
+            (),
+            r"raises\(\) of .*py fails: RuntimeError: over two lines \(line \d+\); it is",
+        ),
+        (
+            "plain",
+            "none",
+            ("--precisions", "int8,dynamic", "--formats", "onnx"),
+            "--precisions has dynamic, in which --formats onnx has no files; leave it out, or add tflite to --formats",
+        ),
         ("plain", "none", ("--precisions", "int4"), "--precisions has 'int4'; allowed are fp32, fp16, int8"),
         ("plain", "none", ("--max-drop", "-1"), "--max-drop is -1.0; allowed are 0 to 100"),
         ("plain", "none", ("--images", "0"), "--images is 0"),
@@ -139,8 +173,8 @@ def test_mistakes_are_one_line_and_leave_nothing_half_written(hwnas, tmp_path, m
     assert last.startswith("hwnas: ")
     assert re.search(message, last), last
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out" / "export").exists()
-    assert not (tmp_path / "out" / "export.json").exists()
+    left = {path.name for path in (tmp_path / "out").rglob("*")}
+    assert left <= {".lock", "export.log"}  # and what the converters said
 
 
 def test_weights_of_another_architecture_are_named(hwnas, tmp_path):
@@ -175,6 +209,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(hwnas, tmp_path):
     done = export(hwnas, tmp_path / "file" / "out", "plain")
     assert done.returncode != 0
     assert len(done.stderr.strip().splitlines()) == 1
+    assert "a file is where a folder must be: choose another path" in done.stderr
+    done = export(hwnas, tmp_path / "file", "plain")
+    assert done.returncode != 0
+    assert "a file is where a folder must be" in done.stderr.splitlines()[-1]
+
+
+def test_a_python_file_that_is_none_is_one_line(hwnas, tmp_path):
+    (tmp_path / "mine.py").write_text("import torch\n\ndef make(:\n")
+    done = export(hwnas, tmp_path / "out", f"{tmp_path / 'mine.py'}:make")
+    assert done.returncode != 0
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "mine.py cannot be run: SyntaxError: invalid syntax" in done.stderr
+    assert "line 3" in done.stderr
 
 
 def test_outputs_and_classes_must_agree(hwnas, tmp_path):

@@ -34,21 +34,21 @@ public final class Classifier {
     private let outputName: String
 
     public init(threads: Int32 = 1) throws {
-        preprocessing = try JSONDecoder().decode(Preprocessing.self, from: Data(contentsOf: Self.resource("preprocessing.json")))
-        golden = try JSONDecoder().decode(Golden.self, from: Data(contentsOf: Self.resource("golden.json")))
-        labels = try String(contentsOf: Self.resource("labels.txt"), encoding: .utf8)
+        preprocessing = try Classifier.decoded("preprocessing.json")
+        golden = try Classifier.decoded("golden.json")
+        labels = try String(contentsOf: Classifier.resource("labels.txt"), encoding: .utf8)
             .split(separator: "\n").map(String.init)
         let options = try ORTSessionOptions()
         try options.setIntraOpNumThreads(threads)
         let environment = try ORTEnv(loggingLevel: .warning)
-        session = try ORTSession(env: environment, modelPath: Self.resource(golden.model).path, sessionOptions: options)
+        session = try ORTSession(env: environment, modelPath: Classifier.resource(golden.model).path, sessionOptions: options)
         inputName = try session.inputNames()[0]
         outputName = try session.outputNames()[0]
     }
 
     /// Throws where this device computes something else than the machine that exported the model.
     public func checkGolden() throws {
-        guard let source = CGImageSourceCreateWithURL(try Self.resource(golden.image) as CFURL, nil),
+        guard let source = CGImageSourceCreateWithURL(try Classifier.resource(golden.image) as CFURL, nil),
             let image = CGImageSourceCreateImageAtIndex(source, 0, nil)
         else { throw ClassifierError.unreadableImage }
         let found = try logits(of: image)
@@ -87,15 +87,21 @@ public final class Classifier {
         let shorter = min(image.width, image.height)
         let box = CGRect(
             x: (image.width - shorter) / 2, y: (image.height - shorter) / 2, width: shorter, height: shorter)
+        let space = image.colorSpace?.model == .rgb ? image.colorSpace! : CGColorSpaceCreateDeviceRGB()
+        guard let square = image.cropping(to: box) else { throw ClassifierError.unreadableImage }
         var pixels = [UInt8](repeating: 0, count: 4 * size * size)
-        guard let square = image.cropping(to: box),
-            let context = CGContext(
-                data: &pixels, width: size, height: size, bitsPerComponent: 8, bytesPerRow: 4 * size,
-                space: image.colorSpace?.model == .rgb ? image.colorSpace! : CGColorSpaceCreateDeviceRGB(),
-                bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)
-        else { throw ClassifierError.unreadableImage }
-        context.interpolationQuality = .high
-        context.draw(square, in: CGRect(x: 0, y: 0, width: size, height: size))
+        let isDrawn = pixels.withUnsafeMutableBytes { bytes -> Bool in
+            // the context writes to this memory until it is gone, so it must not leave the closure
+            guard
+                let context = CGContext(
+                    data: bytes.baseAddress, width: size, height: size, bitsPerComponent: 8, bytesPerRow: 4 * size,
+                    space: space, bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)
+            else { return false }
+            context.interpolationQuality = .high
+            context.draw(square, in: CGRect(x: 0, y: 0, width: size, height: size))
+            return true
+        }
+        guard isDrawn else { throw ClassifierError.unreadableImage }
         var values = [Float](repeating: 0, count: 3 * side * side)
         for channel in 0..<3 {
             for y in 0..<side {
@@ -107,6 +113,11 @@ public final class Classifier {
             }
         }
         return values
+    }
+
+    // not `Self`: an initialiser uses these before every property has a value
+    private static func decoded<Content: Decodable>(_ name: String) throws -> Content {
+        try JSONDecoder().decode(Content.self, from: Data(contentsOf: resource(name)))
     }
 
     static func resource(_ name: String) throws -> URL {

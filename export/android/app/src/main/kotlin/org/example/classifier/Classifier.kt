@@ -18,7 +18,10 @@ import kotlin.math.min
 import kotlin.math.roundToInt
 
 /** The model of the assets with its labels and preprocessing. Use it from one thread at a time. */
-class Classifier(private val assets: AssetManager, threads: Int = 1) : Closeable {
+class Classifier(
+    private val assets: AssetManager,
+    threads: Int = 1,
+) : Closeable {
     private val golden = JSONObject(text("golden.json"))
     private val how = JSONObject(text("preprocessing.json"))
     private val labels = text("labels.txt").trimEnd().lines()
@@ -39,7 +42,10 @@ class Classifier(private val assets: AssetManager, threads: Int = 1) : Closeable
     }
 
     /** The likeliest classes and their shares. */
-    fun classify(image: Bitmap, top: Int = 3): List<Pair<String, Float>> {
+    fun classify(
+        image: Bitmap,
+        top: Int = 3,
+    ): List<Pair<String, Float>> {
         val logits = logits(image)
         val largest = logits.max()
         val exponentials = logits.map { exp(it - largest) }
@@ -74,14 +80,20 @@ class Classifier(private val assets: AssetManager, threads: Int = 1) : Closeable
     }
 
     /** Halved until one bilinear step is enough: a single large step would skip pixels. */
-    private fun resized(square: Bitmap, size: Int): Bitmap {
+    private fun resized(
+        square: Bitmap,
+        size: Int,
+    ): Bitmap {
         var image = square
         while (image.width >= 2 * size) image = Bitmap.createScaledBitmap(image, image.width / 2, image.height / 2, true)
         return if (image.width == size) image else Bitmap.createScaledBitmap(image, size, size, true)
     }
 
     /** The values as the tensor stores them: integers where it is quantised. */
-    private fun filled(tensor: Tensor, values: FloatArray): ByteBuffer {
+    private fun filled(
+        tensor: Tensor,
+        values: FloatArray,
+    ): ByteBuffer {
         val target = buffer(tensor)
         if (tensor.dataType() == DataType.FLOAT32) {
             values.forEach { target.putFloat(it) }
@@ -93,7 +105,10 @@ class Classifier(private val assets: AssetManager, threads: Int = 1) : Closeable
         return target
     }
 
-    private fun real(stored: ByteBuffer, tensor: Tensor): Float {
+    private fun real(
+        stored: ByteBuffer,
+        tensor: Tensor,
+    ): Float {
         if (tensor.dataType() == DataType.FLOAT32) return stored.getFloat()
         val (scale, zeroPoint) = quantisation(tensor)
         return (stored.get() - zeroPoint) * scale

@@ -31,14 +31,16 @@ class MainActivity : ComponentActivity() {
         super.onCreate(savedInstanceState)
         picture = ImageView(this)
         answer = TextView(this)
-        val choose = Button(this).apply {
-            text = "Choose a picture"
-            setOnClickListener { pick.launch(PickVisualMediaRequest(PickVisualMedia.ImageOnly)) }
-        }
-        val photograph = Button(this).apply {
-            text = "Take a picture"
-            setOnClickListener { take.launch(null) }
-        }
+        val choose =
+            Button(this).apply {
+                text = "Choose a picture"
+                setOnClickListener { pick.launch(PickVisualMediaRequest(PickVisualMedia.ImageOnly)) }
+            }
+        val photograph =
+            Button(this).apply {
+                text = "Take a picture"
+                setOnClickListener { take.launch(null) }
+            }
         val column = LinearLayout(this).apply { orientation = LinearLayout.VERTICAL }
         listOf(choose, photograph, answer, picture).forEach(column::addView)
         setContentView(column)
@@ -49,14 +51,15 @@ class MainActivity : ComponentActivity() {
         }
     }
 
-    private fun classify(image: () -> Bitmap) = inBackground {
-        val bitmap = image()
-        runOnUiThread { picture.setImageBitmap(bitmap) }
-        val start = SystemClock.elapsedRealtimeNanos()
-        val best = classifier.classify(bitmap)
-        val latencyMs = (SystemClock.elapsedRealtimeNanos() - start) / 1e6
-        best.joinToString("\n") { (label, share) -> "%s %.1f %%".format(label, 100 * share) } + "\n%.1f ms".format(latencyMs)
-    }
+    private fun classify(image: () -> Bitmap) =
+        inBackground {
+            val bitmap = image()
+            runOnUiThread { picture.setImageBitmap(bitmap) }
+            val start = SystemClock.elapsedRealtimeNanos()
+            val best = classifier.classify(bitmap)
+            val latencyMs = (SystemClock.elapsedRealtimeNanos() - start) / 1e6
+            best.joinToString("\n") { (label, share) -> "%s %.1f %%".format(label, 100 * share) } + "\n%.1f ms".format(latencyMs)
+        }
 
     /** Shows what the work returns, or why it could not be done. */
     private fun inBackground(work: () -> String) {
