@@ -1,5 +1,6 @@
 """trust: what speaks for the search and what against it, measured, with a verdict each."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -17,7 +18,7 @@ from hwnas.supernet import mixture_accuracy
 GOOD, UNCLEAR, BAD, NOT_MEASURED = "good", "unclear", "bad", "not measured"
 USEFUL_TAU = 0.5  # three of four pairs in the right order
 WIDE_GAP = 0.05  # accuracy lost between what was trained and what was derived
-GUESSING = 1.2  # times the likelihood of a network that gives all classes alike: up to this nothing was learnt
+HARDLY, ENOUGH = 0.08, 0.2  # of what there is to know of the classes: ranks by chance below, and useful ones above
 
 
 def run_stage(run: Run) -> None:
@@ -44,9 +45,14 @@ def own_trials(trials: Sequence[Record]) -> list[Record]:
 
 
 def learnt(trials: Sequence[Record], classes: int) -> Record:
-    """Whether the super-network knows more than guessing: one that does not ranks by chance (docs/results.md)."""
+    """How much of the classes the super-network knows: one that guesses ranks by chance (docs/results.md).
+
+    share: of the cross-entropy of one that gives every class alike, what the best candidate has less.
+    """
     best = max(quality(trial) for trial in trials)
-    return {"verdict": GOOD if best > GUESSING / classes else BAD, "best": best, "guessing": 1 / classes}
+    share = 1 - math.log(max(best, 1 / classes)) / math.log(1 / classes)
+    verdict = GOOD if share >= ENOUGH else UNCLEAR if share >= HARDLY else BAD
+    return {"verdict": verdict, "best": best, "guessing": 1 / classes, "share": share}
 
 
 def against_random(trials: Sequence[Record]) -> Record:

@@ -17,7 +17,7 @@ NARROWING = [
     {"skip_share": 0.9, "entropy": 0.2, "dominant": "skip", "dominant_share": 0.9},
 ]
 TRUST = {
-    "learnt": {"verdict": "good", "best": 0.57, "guessing": 0.1},
+    "learnt": {"verdict": "good", "best": 0.57, "guessing": 0.1, "share": 0.756},
     "baseline": {
         "verdict": "good",
         "method": {"count": 4, "best": 0.57, "above_share": 1.0},

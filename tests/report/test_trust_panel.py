@@ -15,7 +15,7 @@ def test_every_check_has_its_verdict_and_its_figures(run):
     assert verdicts == ["good", "good", "unclear", "bad", "bad", "bad"]
     text = " ".join(told for _, told in rows.values())
     for told in (
-        "likelihood of 0.5700; the same for every class would be 0.1000",
+        "likelihood of 0.5700; the same for every class would be 0.1000. That is 76 % of",
         "Best of 4 candidates 0.5700; the best of 4 random ones is expected at 0.5250 (0.5100 to 0.5300)",
         "the best of which has 0.5300",
         "+2.0 points (-1.2 to +4.6) on 1000 test images",

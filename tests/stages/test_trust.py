@@ -77,7 +77,16 @@ def test_random_search_is_compared_with_nothing():
     assert against_random([{"strategy": "random", "accuracy": 0.4}])["verdict"] == "not measured"
 
 
-@pytest.mark.parametrize(("best", "verdict"), [(0.106, "bad"), (0.12, "bad"), (0.148, "good")])
-def test_a_super_network_that_guesses_among_ten_classes_is_told_apart(best, verdict):
-    trials = [{"accuracy": 0.3, "likelihood": likelihood} for likelihood in (0.09, best)]
-    assert learnt(trials, classes=10) == {"verdict": verdict, "best": best, "guessing": 0.1}
+@pytest.mark.parametrize(
+    ("classes", "best", "verdict", "share"),
+    [
+        *((10, 0.08, "bad", 0), (10, 0.106, "bad", 0.025), (10, 0.149, "unclear", 0.173), (10, 0.181, "good", 0.258)),
+        *((2, 0.52, "bad", 0.057), (2, 0.6, "good", 0.263)),
+        *((1000, 0.0011, "bad", 0.014), (1000, 0.01, "good", 0.333)),
+    ],
+)
+def test_a_super_network_that_guesses_is_told_apart(classes, best, verdict, share):
+    trials = [{"accuracy": 0.3, "likelihood": likelihood} for likelihood in (best / 2, best)]
+    found = learnt(trials, classes)
+    assert (found["verdict"], found["best"], found["guessing"]) == (verdict, best, 1 / classes)
+    assert found["share"] == pytest.approx(share, abs=0.001)
