@@ -31,7 +31,8 @@ from hwnas.supernet import (
 from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
-TYPICAL = ("proxyless_small", "nas_bench_macro", "nas_bench_201")  # chains with skips and with shortcuts; a graph
+# Chains with skips and with shortcuts, a graph, and one whose resolution is a choice.
+TYPICAL = ("proxyless_small", "nas_bench_macro", "nas_bench_201", "proxyless_small_elastic")
 
 
 def images_of(count):
