@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from hwnas.errors import UserError
 from hwnas.spaces.chain import SKIP
-from hwnas.spaces.operators import RESIZE
+from hwnas.spaces.operators import RESIZE, block
 from hwnas.spaces.space import Decision, OpSpec, Slot, Space, op
 
 DECISION = "resolution"
@@ -20,7 +20,8 @@ MULTIPLE = 4  # of which the smaller sides are
 def with_resolutions(chain: Space, name: str, shares: Sequence[float]) -> Space:
     """The chain at its own resolution and at these shares of it, each below the one before, the first below 1.
 
-    Strides are those of the largest images. ValueError for an operator that cannot have one of the sizes.
+    Strides are those of the largest images. UserError where two sizes are equal, or one is below the stride,
+    or none of an operator's.
     """
     largest = chain.input_shape[1]
     sides = [largest, *(max(MULTIPLE, MULTIPLE * round(largest * share / MULTIPLE)) for share in shares)]
@@ -43,6 +44,15 @@ def _options_at(chain: Space, side: int) -> Iterator[tuple[OpSpec, ...]]:
     """Of each slot the options on images of this many pixels a side."""
     height = width = side
     for slot in chain.slots:
-        options = tuple(replace(spec, in_shape=(spec.in_shape[0], height, width)) for spec in slot.options)
+        options = tuple(_resized(spec, height, width) for spec in slot.options)
         _, height, width = options[0].out_shape
         yield options
+
+
+def _resized(spec: OpSpec, height: int, width: int) -> OpSpec:
+    found = replace(spec, in_shape=(spec.in_shape[0], height, width))
+    try:
+        block(found)
+    except ValueError as error:
+        raise UserError(f"{found}: {error}; leave out its resolution, or choose a larger one") from None
+    return found
