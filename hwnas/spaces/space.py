@@ -178,12 +178,12 @@ class Space:
 
     @cached_property
     def resolution(self) -> int | None:
-        """The decision whose choices differ in the shape of the slot's output, the size of the images; None without.
+        """The decision by which the first slot makes images of one size or another; None where it has no such choice.
 
-        It is the first decision of all slots that stand behind it: their options are of the shapes that it makes.
+        All slots behind it depend on that decision too, before others: their options are of the shapes that it makes.
         """
-        slots = (slot for slot in self.slots if len({spec.out_shape for spec in slot.options}) > 1)
-        return next((slot.decisions[0] for slot in slots), None)
+        first = self.slots[0]
+        return first.decisions[0] if len({spec.out_shape for spec in first.options}) > 1 else None
 
     @property
     def stride(self) -> int:

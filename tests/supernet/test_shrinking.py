@@ -121,6 +121,26 @@ def test_the_teacher_is_the_largest_network_as_its_training_left_it(tmp_path):
     assert len({arch for seed in range(20) for arch in shrinking.archs(random.Random(seed))}) > 10
 
 
+def test_a_step_is_of_one_resolution_for_all_its_paths_and_the_teacher(tmp_path):
+    space = build_space(SpaceConfig("proxyless_small_elastic", 32, 4, width_mult=0.25))
+    training = progressive_shrinking(space, images_of(16), Recipe(epochs=1, batch_size=8), CPU, 0, tmp_path)
+    training.optimizer = torch.optim.SGD(training.module.parameters(), lr=0.1)
+    shrinking, largest = training.companion, extremes(space)[1]
+    first = [shrinking.archs(random.Random(seed)) for seed in range(20)]
+    assert {arch for (arch,) in first} == {(side, *largest[1:]) for side in range(4)}
+    shrinking.starts = list(range(len(shrinking.phases)))
+    shrinking.after_step(0)
+    x, smallest = torch.randn(4, 3, 32, 32), (3, *largest[1:])
+    with torch.no_grad():
+        said = training.module.eval()(x, smallest).softmax(1)
+    torch.testing.assert_close(shrinking.soft_labels(x, smallest), said)
+    shrinking.after_step(99)
+    steps = [shrinking.archs(random.Random(seed)) for seed in range(20)]
+    assert {len(archs) for archs in steps} == {4}
+    assert all(len({arch[0] for arch in archs}) == 1 for archs in steps)
+    assert len({archs[0][0] for archs in steps}) == 4
+
+
 def test_the_transforms_of_kernels_are_trained(tmp_path):
     training = run(tmp_path)
     matrices = [value for name, value in training.module.named_parameters() if "transforms" in name]
