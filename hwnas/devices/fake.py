@@ -80,6 +80,8 @@ def _layers_ms(layers: Iterable[dict[str, Any]], size: int) -> tuple[float, int]
             macs = size**2 * layer["kernel"] ** 2 * layer["in_channels"] * layer["out_channels"] // layer["groups"]
         elif layer["type"] in ("Pool", "FactorizedReduce"):
             size = -(-size // layer.get("stride", 2))
+        elif layer["type"] == "Resize":
+            size = layer["side"]
         elif layer["type"] == "Linear":
             macs = layer["in_features"] * layer["out_features"]
         elif layer["type"] == "SqueezeExcite":

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import torch
@@ -150,8 +150,32 @@ class Supernet(nn.Module):
         steps = self.space.steps(arch)
         return _run(x, self.space, [(s.wire, partial(self._slot(s.slot), option=s.option)) for s in steps])
 
+    def resized(self, x: Tensor, arch: Arch) -> Tensor:  # (N, C, H, W) -> (N, C, H', W')
+        """The images in the size that the architecture chooses."""
+        if self.space.resolution is None:
+            return x
+        return self._slot(0)(x, arch[self.space.resolution])  # type: ignore[no-any-return]
+
     def mixed(self, x: Tensor, gates: Sequence[Gate]) -> Tensor:
         """Every slot's options summed, weighted by their decisions' gates. (N, C, H, W) -> (N, classes)
+
+        Of resolutions the logits: images of different sizes have no sum.
+        """
+        d = self.space.resolution
+        if d is None:
+            return self._mixed(x, gates)
+        logits = None
+        for choice in (*gates[d].active, *gates[d].silent):
+            certain = replace(gates[d], weight=torch.ones_like(gates[d].weight), active=(choice,), silent=())
+            with torch.set_grad_enabled(torch.is_grad_enabled() and choice not in gates[d].silent):
+                y = self._mixed(x, [*gates[:d], certain, *gates[d + 1 :]])
+            y = gates[d].weight[choice] * y
+            logits = y if logits is None else logits + y
+        assert logits is not None
+        return logits
+
+    def _mixed(self, x: Tensor, gates: Sequence[Gate]) -> Tensor:
+        """The same where at most one resolution is active.
 
         Options that read nothing but nodes to which nothing was written add nothing, as in `Space.steps`.
         """

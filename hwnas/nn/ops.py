@@ -18,6 +18,7 @@ from hwnas.spaces.layers import (
     Linear,
     Pool,
     Relu,
+    Resize,
     Shuffle,
     SqueezeExcite,
 )
@@ -93,6 +94,17 @@ class Pooling(nn.Module):
             return nn.functional.avg_pool2d(x, kernel, stride)
         y = nn.functional.avg_pool2d(x, kernel, 1, padding, count_include_pad=False)
         return y[:, :, ::stride, ::stride] if stride > 1 else y
+
+
+class Resizing(nn.Module):
+    """Of a `Resize`."""
+
+    def __init__(self, layer: Resize) -> None:
+        super().__init__()
+        self.side = layer.side
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W) -> (N, C, side, side)
+        return nn.functional.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
 
 
 class Reduction(nn.Module):
@@ -218,6 +230,8 @@ def _layer_module(layer: Layer) -> nn.Module:
             return ScaleAndShift(layer.channels)
         case Pool():
             return Pooling(layer)
+        case Resize():
+            return Resizing(layer)
         case FactorizedReduce():
             return Reduction(layer)
         case Shuffle():

@@ -24,6 +24,7 @@ from hwnas.spaces.layers import (
     Linear,
     Pool,
     Relu,
+    Resize,
     Shape,
     Shuffle,
     SqueezeExcite,
@@ -66,6 +67,8 @@ def _through(graph: Graph, x: int, layers: Sequence[Layer], left: Iterator[Folde
                 x = _conv(graph, x, as_convolution(layer), *next(left))
             case Pool():
                 x = _pool(graph, x, layer)
+            case Resize():
+                x = _resize(graph, x, layer)
             case FactorizedReduce():
                 x = _factorized_reduce(graph, x, layer, *next(left), *next(left))
             case Shuffle():
@@ -138,6 +141,13 @@ def _pool(graph: Graph, x: int, layer: Pool) -> int:
     out = (1, -(-(height - lost) // stride), -(-(width - lost) // stride), channels)
     y = graph.operator("AVERAGE_POOL_2D" if layer.kind == "avg" else "MAX_POOL_2D", [x], out, options)
     return y if stride == layer.stride else _every_second(graph, y)
+
+
+def _resize(graph: Graph, x: int, layer: Resize) -> int:
+    options = tfl.ResizeBilinearOptionsT()
+    options.halfPixelCenters = True
+    sides = graph.constant(np.array([layer.side] * 2, np.int32))
+    return graph.operator("RESIZE_BILINEAR", [x, sides], (1, layer.side, layer.side, layer.channels), options)
 
 
 def _every_second(graph: Graph, x: int) -> int:

@@ -18,7 +18,7 @@ FUSED: dict[Activation, int] = {  # part of the operator before; hard-swish is a
     "hswish": tfl.ActivationFunctionType.NONE,
 }
 FUSING = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
-FULLY_CONNECTED_VERSION = 5  # what the converter writes; all others are of version 1
+VERSIONS = {"FULLY_CONNECTED": 5, "RESIZE_BILINEAR": 3}  # what the converter writes; all others are of version 1
 SIGNATURE, INPUT_NAME, OUTPUT_NAME = "serving_default", "args_0", "output_0"
 SCHEMA_VERSION = 3
 ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
@@ -77,9 +77,8 @@ class Graph:
         if same in self.known:
             return self.known[same]
         code = getattr(tfl.BuiltinOperator, name)
-        version = FULLY_CONNECTED_VERSION if name == "FULLY_CONNECTED" else 1
         node = tfl.OperatorT()
-        node.opcodeIndex = self.codes.setdefault((code, version), len(self.codes))
+        node.opcodeIndex = self.codes.setdefault((code, VERSIONS.get(name, 1)), len(self.codes))
         node.inputs, node.outputs = inputs, [self.tensor(out_shape)]
         if options is not None:
             node.builtinOptions = options

@@ -21,6 +21,7 @@ from hwnas.spaces.layers import (
     Linear,
     Pool,
     Relu,
+    Resize,
     Shape,
     Shuffle,
     SqueezeExcite,
@@ -103,6 +104,9 @@ def _through(graph: Graph, x: str, layers: Sequence[Layer], shape: Shape, left: 
                 x = _conv(graph, x, as_convolution(layer), *next(left))
             case Pool():
                 x = _pool(graph, x, layer)
+            case Resize():
+                sizes = graph.constant(np.array([1, layer.channels, layer.side, layer.side]))
+                x = graph.node("Resize", [x, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel")
             case FactorizedReduce():
                 x = _factorized_reduce(graph, x, layer, *next(left), *next(left))
             case Shuffle():

@@ -43,8 +43,10 @@ def skip_choices(space: Space) -> list[set[int]]:
     """Of each decision the choices that are called skip, or where nothing runs."""
     found = [{c for c, name in enumerate(d.choices) if name in SKIPS} for d in space.decisions]
     for slot in space.slots:
-        if len(slot.decisions) == 1:
-            found[slot.decisions[0]] |= {c for c, spec in enumerate(slot.options) if is_free(spec)}
+        own = [d for d in slot.decisions if d != space.resolution]  # images of the largest size are no skip
+        if len(own) == 1:
+            count = len(space.decisions[own[0]].choices)  # again at each resolution
+            found[own[0]] |= {option % count for option, spec in enumerate(slot.options) if is_free(spec)}
     return found
 
 

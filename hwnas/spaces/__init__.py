@@ -11,8 +11,8 @@ from hwnas.spaces.darts import darts
 from hwnas.spaces.ends import extremes
 from hwnas.spaces.fbnet import FBNETS, fbnet
 from hwnas.spaces.macs import macs, op_macs, op_params, params
-from hwnas.spaces.mbconv import CHAINS, mbconv
-from hwnas.spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_large
+from hwnas.spaces.mbconv import CHAINS, mbconv, proxyless_small_elastic
+from hwnas.spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_elastic, mobilenet_v3_large
 from hwnas.spaces.mobilenet_v4 import mobilenet_v4
 from hwnas.spaces.nas_bench_201 import nas_bench_201
 from hwnas.spaces.nas_bench_macro import nas_bench_macro
@@ -23,7 +23,9 @@ from hwnas.spaces.user import is_file, read_space
 
 SPACES: dict[str, Callable[..., Space]] = {
     **{name: partial(mbconv, name) for name in CHAINS},
+    "proxyless_small_elastic": proxyless_small_elastic,
     "mobilenet_v3": mobilenet_v3,
+    "mobilenet_v3_elastic": mobilenet_v3_elastic,
     "mobilenet_v3_large": mobilenet_v3_large,
     "mobilenet_v4": mobilenet_v4,
     "nas_bench_macro": nas_bench_macro,
@@ -35,7 +37,8 @@ SPACES: dict[str, Callable[..., Space]] = {
 }
 KEPT = "space.yaml"  # in a run directory: a space that came as a file
 IMAGENET_RESOLUTION, SMALL_RESOLUTION = 224, 32  # what a space is listed and tested at
-DEFAULT_RESOLUTION = dict.fromkeys(("proxyless_small", "nas_bench_macro", "nas_bench_201", "darts"), SMALL_RESOLUTION)
+SMALL = ("proxyless_small", "proxyless_small_elastic", "nas_bench_macro", "nas_bench_201", "darts")
+DEFAULT_RESOLUTION = dict.fromkeys(SMALL, SMALL_RESOLUTION)
 
 
 @dataclass(frozen=True, slots=True)

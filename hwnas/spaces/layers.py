@@ -91,6 +91,14 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Another size of image, square: bilinear, pixels as areas (half-pixel centres), no filter before it."""
+
+    channels: int
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
 class FactorizedReduce:
     """Half the size without a filter: 1x1 convolutions of stride 2, the second one pixel further, concatenated.
 
@@ -125,7 +133,19 @@ class Branches:
     halved: bool
 
 
-Layer = Conv | GlobalPool | Linear | SqueezeExcite | Relu | BatchNorm | Pool | FactorizedReduce | Shuffle | Branches
+Layer = (
+    Conv
+    | GlobalPool
+    | Linear
+    | SqueezeExcite
+    | Relu
+    | BatchNorm
+    | Pool
+    | Resize
+    | FactorizedReduce
+    | Shuffle
+    | Branches
+)
 Shape = tuple[int, int, int]  # (C, H, W)
 
 
@@ -137,6 +157,8 @@ def out_shape(layer: Layer, shape: Shape) -> Shape:
             return (layer.out_channels, -(-height // layer.stride), -(-width // layer.stride))
         case Pool():
             return (channels, -(-height // layer.stride), -(-width // layer.stride))
+        case Resize():
+            return (channels, layer.side, layer.side)
         case FactorizedReduce():
             return (layer.out_channels, -(-height // 2), -(-width // 2))
         case GlobalPool():
@@ -199,7 +221,7 @@ def weight_shapes(layer: Layer) -> tuple[tuple[int, ...], ...]:
             return tuple((half, layer.in_channels, 1, 1) for half in (first, layer.out_channels - first))
         case BatchNorm():
             return ((layer.channels, 1, 1, 1),)
-        case GlobalPool() | Relu() | Pool() | Shuffle() | Branches():
+        case GlobalPool() | Relu() | Pool() | Resize() | Shuffle() | Branches():
             return ()
 
 

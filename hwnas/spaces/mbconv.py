@@ -7,8 +7,10 @@ or a skip where the shape allows it. MobileNetV2, https://arxiv.org/abs/1801.043
 from dataclasses import dataclass
 
 from hwnas.spaces.chain import ChainBuilder, strides
+from hwnas.spaces.resolution import with_resolutions
 from hwnas.spaces.space import Space, make_divisible
 
+RESOLUTIONS = (7 / 8, 3 / 4, 5 / 8)
 BLOCKS = {f"k{k}e{e}": {"k": k, "e": e} for e in (3, 6) for k in (3, 5, 7)}
 
 
@@ -54,3 +56,9 @@ def mbconv(name: str, resolution: int = 224, width_mult: float = 1.0, num_classe
     chain.fixed("conv", make_divisible(table.head_channels * max(1.0, width_mult)), k=1)
     chain.fixed("classifier", num_classes)
     return chain.space(name)
+
+
+def proxyless_small_elastic(resolution: int = 32, width_mult: float = 1.0, num_classes: int = 1000) -> Space:
+    """`proxyless_small` with the resolution searched too; `resolution` is the largest."""
+    chain = mbconv("proxyless_small", resolution, width_mult, num_classes)
+    return with_resolutions(chain, "proxyless_small_elastic", RESOLUTIONS)

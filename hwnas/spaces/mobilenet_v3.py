@@ -2,6 +2,7 @@
 
 `mobilenet_v3` has the shape of Once-for-All's space (https://arxiv.org/abs/1908.09791, section 3.2): stages of up to
 four layers, kernel 3, 5 or 7 and expansion 3, 4 or 6 in each; any layer but a stage's first may be skipped.
+`mobilenet_v3_elastic` is the same with its fourth dimension, the resolution.
 `mobilenet_v3_large` keeps the hidden channels of MobileNetV3-Large (table 1), which are no multiples of a layer's
 input, and searches kernels and depth around it.
 """
@@ -9,11 +10,13 @@ input, and searches kernels and depth around it.
 from dataclasses import dataclass
 
 from hwnas.spaces.chain import ChainBuilder, strides
+from hwnas.spaces.resolution import with_resolutions
 from hwnas.spaces.space import Space, make_divisible
 
 KERNELS = (3, 5, 7)
 EXPANSIONS = (3, 4, 6)
 LAYERS_PER_STAGE = 4
+RESOLUTIONS = (192 / 224, 160 / 224, 128 / 224)  # the paper: 25 from 128 to 224; each has its own rows to measure
 STEM_CHANNELS, LAST_EXPANSION, FEATURES = 16, 6, 1280
 
 
@@ -40,6 +43,11 @@ STAGES = (
 def mobilenet_v3(resolution: int = 224, width_mult: float = 1.0, num_classes: int = 1000) -> Space:
     """Kernel, expansion and depth are searched."""
     return _chain("mobilenet_v3", resolution, width_mult, num_classes, expansions=True)
+
+
+def mobilenet_v3_elastic(resolution: int = 224, width_mult: float = 1.0, num_classes: int = 1000) -> Space:
+    """Kernel, expansion, depth and resolution are searched; `resolution` is the largest."""
+    return with_resolutions(mobilenet_v3(resolution, width_mult, num_classes), "mobilenet_v3_elastic", RESOLUTIONS)
 
 
 def mobilenet_v3_large(resolution: int = 224, width_mult: float = 1.0, num_classes: int = 1000) -> Space:

@@ -20,11 +20,13 @@ from hwnas.spaces.layers import (
     Linear,
     Pool,
     Relu,
+    Resize,
     Shuffle,
     SqueezeExcite,
 )
 from hwnas.spaces.space import ZERO, OpSpec, make_divisible
 
+RESIZE = "resize"
 KERNELS = ("k", "a")  # the arguments that are sizes of kernels; in `uib` 0 leaves the convolution out
 SQUEEZE = 4  # hidden channels per squeezed one (MobileNetV3, section 5.3)
 
@@ -144,6 +146,11 @@ def skip(spec: OpSpec) -> Block:
     return Block(())
 
 
+def resize(spec: OpSpec, r: int) -> Block:
+    """Images of r x r pixels: what comes first where the size of images is a choice."""
+    return Block((Resize(spec.in_shape[0], r),))
+
+
 def zero(spec: OpSpec) -> Block:
     """Nothing comes out: an architecture is without the operator, and a mixture of operators gets nothing of it."""
     return Block(())
@@ -237,6 +244,7 @@ KINDS: dict[str, Callable[..., Block]] = {
     "xception": shuffle_xception,
     "shortcut": shortcut,
     "skip": skip,
+    RESIZE: resize,
     "classifier": classifier,
     "conv_bn": conv_bn,
     "relu_conv": relu_conv,

@@ -17,6 +17,7 @@ Arch = tuple[int, ...]  # arch[i] is the choice made at space.decisions[i]
 ROW_KEY = re.compile(r"(?P<kind>\w+)-(?P<c>\d+)x(?P<h>\d+)x(?P<w>\d+)-(?P<out>\d+)-s(?P<s>\d+)(?P<args>(-[a-z]+\d+)*)")
 ROW_ARG = re.compile(r"-([a-z]+)(\d+)")
 ZERO = "zero"  # the kind of operator that carries nothing: as if it were not there
+SIDE = "r"  # the argument that is the side of what comes out, in pixels, where no stride tells it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class OpSpec:
     @property
     def out_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the output: odd kernels padded by half, so a stride divides and rounds up."""
+        if (side := dict(self.args).get(SIDE)) is not None:
+            return (self.out_channels, side, side)
         return (self.out_channels, -(-self.in_shape[1] // self.stride), -(-self.in_shape[2] // self.stride))
 
 
@@ -173,9 +176,18 @@ class Space:
         """How many architectures there are."""
         return math.prod(len(d.choices) for d in self.decisions)
 
+    @cached_property
+    def resolution(self) -> int | None:
+        """The decision by which the first slot makes images of one size or another; None where it has no such choice.
+
+        All slots behind it depend on that decision too, before others: their options are of the shapes that it makes.
+        """
+        first = self.slots[0]
+        return first.decisions[0] if len({spec.out_shape for spec in first.options}) > 1 else None
+
     @property
     def stride(self) -> int:
-        """Input pixels per pixel of the last feature map."""
+        """Input pixels per pixel of the last feature map; of the largest images where their size is a choice."""
         strides = {0: 1}
         for number, slot in enumerate(self.slots):
             wire = self.wire(number, 0)
@@ -189,7 +201,7 @@ class Space:
 
     @cached_property
     def shapes(self) -> dict[int, tuple[int, int, int]]:
-        """(C, H, W) at each node."""
+        """(C, H, W) at each node; of the largest images where their size is a choice."""
         targets = {self._target(number): slot.options[0].out_shape for number, slot in enumerate(self.slots)}
         return {0: self.input_shape} | targets
 

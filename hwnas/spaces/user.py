@@ -1,6 +1,7 @@
 """A space of one's own: a YAML file -> a chain. docs/spaces.md tells how to write one."""
 
 import inspect
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,15 +13,17 @@ import yaml
 from hwnas.errors import UserError, unknown
 from hwnas.spaces.chain import SKIP, ChainBuilder
 from hwnas.spaces.layers import shape_after
-from hwnas.spaces.operators import KERNELS, KINDS, block
+from hwnas.spaces.operators import KERNELS, KINDS, RESIZE, block
+from hwnas.spaces.resolution import with_resolutions
 from hwnas.spaces.space import ZERO, OpSpec, Space, make_divisible, op
 
 SUFFIXES = (".yaml", ".yml")
 NAME = re.compile(r"[A-Za-z]\w*")
-MOST = {"channels": 16_384, "stride": 4, "layers": 100, "stages": 50, "choices": 200}
+MOST = {"channels": 16_384, "stride": 4, "layers": 100, "stages": 50, "choices": 200, "resolutions": 25}
+SMALLEST_SHARE = 0.25  # of the resolution
 FLAGS = ("hs", "relu", "se")  # arguments that are 0 or 1
 MOST_KERNEL = 31
-ALLOWED = sorted(set(KINDS) - {ZERO})  # a chain has no other path
+ALLOWED = sorted(set(KINDS) - {ZERO, RESIZE})  # a chain has no other path; `resolutions` resizes
 
 
 def is_file(name: str) -> bool:
@@ -80,7 +83,7 @@ def read_space(file: Path, resolution: int, width_mult: float, num_classes: int)
     Strides are taken as they are written. `width_mult` multiplies all channel numbers, those inside operators too.
     """
     whole = _read(file)
-    whole.only(("name", "stem", "stages", "head", "classifier"))
+    whole.only(("name", "resolutions", "stem", "stages", "head", "classifier"))
     name = whole.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise whole.error(f"name is {name!r}, not a letter and then letters, digits and underscores")
@@ -96,7 +99,21 @@ def read_space(file: Path, resolution: int, width_mult: float, num_classes: int)
     chain.fixed(spec.kind, num_classes, **dict(spec.args))
     if not chain.decisions:
         raise whole.error("nothing is to be chosen: give a stage two choices")
-    return chain.space(name)
+    space = chain.space(name)
+    return with_resolutions(space, name, _shares(whole)) if "resolutions" in whole.content else space
+
+
+def _shares(whole: Part) -> list[float]:
+    """Of the resolution, below 1 and descending."""
+    value = whole.get("resolutions")
+    shares = [1.0, *value] if isinstance(value, list) and 1 <= len(value) <= MOST["resolutions"] else []
+    is_share = [isinstance(share, float) and SMALLEST_SHARE <= share <= 1 for share in shares]
+    if not shares or not all(is_share) or any(b >= a for a, b in itertools.pairwise(shares)):
+        raise whole.error(
+            f"resolutions is {value!r}, not a list of 1 to {MOST['resolutions']} shares of --resolution, each below "
+            f"the one before, from below 1 to {SMALLEST_SHARE}"
+        )
+    return shares[1:]
 
 
 def _read(file: Path) -> Part:

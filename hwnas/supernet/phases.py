@@ -2,7 +2,7 @@
 
 Once-for-All, https://arxiv.org/abs/1908.09791, section 3.2. What is elastic follows from the operators: a choice that
 differs from the largest one in nothing but its kernel joins with the kernels, one without a block of its own with the
-depths, any other with the expansions.
+depths, any other with the expansions. Resolutions are all there from the beginning.
 """
 
 import itertools
@@ -81,7 +81,7 @@ def _joins(space: Space) -> list[list[int]]:
 
 
 def _joins_with(space: Space, largest: Arch, d: int, choice: int) -> int:
-    if choice == largest[d]:
+    if choice == largest[d] or d == space.resolution:
         return LARGEST
     pairs = list(_pairs(space, largest, d, choice))
     if all(_without_kernel(spec) == _without_kernel(large) for spec, large in pairs):

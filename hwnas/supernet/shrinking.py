@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Network, Supernet
+from hwnas.spaces import extremes
 from hwnas.spaces.space import Arch
 from hwnas.supernet.phases import Phase, phases
 
@@ -37,16 +38,20 @@ class ProgressiveShrinking:
         self.teacher: Network | None = None
 
     def archs(self, rng: random.Random) -> list[Arch]:
-        """The paths of one weight step."""
-        now = self.phases[self.phase]
-        return [tuple(rng.choice(choices) for choices in now.choices) for _ in range(now.paths)]
+        """The paths of one weight step, of one resolution."""
+        now, d = self.phases[self.phase], self.net.space.resolution
+        archs = [tuple(rng.choice(choices) for choices in now.choices) for _ in range(now.paths)]
+        return archs if d is None else [(*arch[:d], archs[0][d], *arch[d + 1 :]) for arch in archs]
 
-    def soft_labels(self, images: Tensor) -> Tensor | None:
-        """What the largest network, as it was when its own training ended, says; None while it trains."""
+    def soft_labels(self, images: Tensor, arch: Arch) -> Tensor | None:
+        """What the largest network, as it was when its own training ended, says; None while it trains.
+
+        At the resolution of the architecture, as published: all networks of a step see the same images.
+        """
         if self.teacher is None:
             return None
         with torch.no_grad(), self.compute.precision():
-            return self.teacher(images).float().softmax(1)  # type: ignore[no-any-return]
+            return self.teacher(self.net.resized(images, arch)).float().softmax(1)  # type: ignore[no-any-return]
 
     def after_step(self, step: int) -> None:
         while self.phase < bisect_right(self.starts, step + 1) - 1:
@@ -61,7 +66,7 @@ class ProgressiveShrinking:
         self.forget()
 
     def _largest(self) -> Network:
-        arch = tuple(choices[0] for choices in self.phases[0].choices)
+        arch = extremes(self.net.space)[1]
         network = self.net.network(arch).eval().requires_grad_(False)
         self.compute.module(network)
         return network

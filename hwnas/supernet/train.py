@@ -63,7 +63,8 @@ def progressive_shrinking(
     shrinking = ProgressiveShrinking(net, compute, steps, forget=lambda: training.optimizer.state.clear())
 
     def losses(x: Tensor, labels: Tensor, loss: Loss, step: int) -> Iterator[Tensor]:
-        soft_labels, archs = shrinking.soft_labels(x), shrinking.archs(random.Random(f"{seed}/{step}"))
+        archs = shrinking.archs(random.Random(f"{seed}/{step}"))
+        soft_labels = shrinking.soft_labels(x, archs[0])
         for arch in archs:
             with compute.precision():
                 logits = net(x, arch)

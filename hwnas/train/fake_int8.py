@@ -27,9 +27,9 @@ OF_WEIGHTS, OF_BIASES = "steps_of_weights", "steps_of_biases"
 SAME_STEPS = (
     *("reshape", "view", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "contiguous", "clone", "dropout"),
     *("slice", "select", "split", "split_with_sizes", "chunk", "getitem", "expand", "pad", "constant_pad_nd"),
-    *("max_pool2d", "avg_pool2d"),
+    *("max_pool2d", "avg_pool2d", "upsample_bilinear2d"),
 )
-ROUNDING = ("avg_pool2d",)  # of these, those whose values are new
+ROUNDING = ("avg_pool2d", "upsample_bilinear2d")  # of these, those whose values are new
 
 
 class Rounding(nn.Module):

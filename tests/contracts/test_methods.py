@@ -32,6 +32,13 @@ from hwnas.train import Recipe
 
 CPU, SIDE = Compute("cpu"), 32
 TYPICAL = ("proxyless_small", "nas_bench_macro", "nas_bench_201")  # chains with skips and with shortcuts; a graph
+ELASTIC, AT_RESOLUTIONS = "proxyless_small_elastic", ("spos", "ofa", "proxyless", "darts")  # a way each of training
+OTHERS = [
+    (name, space_name)
+    for name in METHODS
+    for space_name in sorted(set(SPACES) - set(TYPICAL))
+    if space_name != ELASTIC or name not in AT_RESOLUTIONS
+]
 
 
 def images_of(count):
@@ -104,8 +111,12 @@ def test_it_trains_and_its_candidates_keep_the_budget(name, space_name, tmp_path
     check(name, space_name, tmp_path)
 
 
+@pytest.mark.parametrize("name", AT_RESOLUTIONS)
+def test_so_it_does_where_the_resolution_is_a_choice(name, tmp_path):
+    check(name, ELASTIC, tmp_path)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("space_name", sorted(set(SPACES) - set(TYPICAL)))
+@pytest.mark.parametrize(("name", "space_name"), OTHERS)
 def test_so_it_does_on_every_other_space(name, space_name, tmp_path):
     check(name, space_name, tmp_path)

@@ -66,9 +66,10 @@ BLOCKS_WITHOUT_STRIDE = [
     *(op(kind, (8, 9, 9), 8, k=3) for kind in ("max_pool", "avg_pool")),
     op("relu_conv_pair", (8, 8, 8), 16, 2, k=3),
 ]
-# Groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units. Both branches of the first
-# xception pad its input, of even size.
+# An image of another size; groups, shuffles and branches: FBNet's blocks, MobileNetV4's, ShuffleNetV2's units. Both
+# branches of the first xception pad its input, of even size.
 BLOCKS_LATER = [
+    op("resize", (3, 28, 28), 3, r=19),
     op("conv", (3, 19, 19), 16, 2, k=3, relu=1),
     op("fbnet_ir", (16, 10, 10), 16, e=1, k=3, g=2),
     op("fbnet_ir", (16, 10, 10), 24, e=1, k=5, g=2),

@@ -67,6 +67,18 @@ def test_the_width_multiplies_channels_inside_too(tmp_path):
     ]
 
 
+def test_resolutions_are_shares_of_the_largest(tmp_path):
+    content = {**SMALL, "resolutions": [0.75, 0.5]}
+    space = built(tmp_path, content)
+    assert space.decisions[0].choices == ("r32", "r24", "r16")
+    assert [len(d.choices) for d in space.decisions] == [3, 2, 2]
+    keys = [str(spec) for spec in space.ops((2, 0, 1))]
+    assert keys[:3] == ["resize-3x32x32-3-s1-r16", "conv-3x16x16-16-s2-k3", "ir-16x8x8-24-s2-e3-k3"]
+    assert [str(spec) for spec in space.ops((0, 0, 1))][1:] == [
+        str(spec) for spec in built(tmp_path, SMALL).ops((0, 1))
+    ]
+
+
 def test_one_choice_alone_is_fixed(tmp_path):
     content = stage(choices={"a": {"kind": "ir", "e": 3, "k": 3}, "none": {"kind": "skip"}})
     assert [d.name for d in built(tmp_path, content).decisions] == ["stage0.layer1"]
@@ -113,6 +125,11 @@ BAD = {
     "twins": (choice(kind="ir", e=6, k=5), "a and b are the same operator"),
     "channels and stride in a choice": (choice(kind="ir", e=3, k=3, stride=2), "unknown key 'stride'"),
     "nothing to choose": (stage(choices={"a": {"kind": "ir", "e": 3, "k": 3}}), "nothing is to be chosen"),
+    "a resolution in pixels": ({**SMALL, "resolutions": [24]}, "resolutions is [24], not a list of 1 to 25 shares"),
+    "resolutions that grow": ({**SMALL, "resolutions": [0.5, 0.75]}, "each below the one before"),
+    "a resolution above 1": ({**SMALL, "resolutions": [1.5]}, "each below the one before, from below 1 to 0.25"),
+    "resolutions too near": ({**SMALL, "resolutions": [0.99]}, "gives mine images of 32, 32 pixels"),
+    "a resize of one's own": (choice(kind="resize", r=16), "unknown kind 'resize'"),
     "a number as a choice's name": (stage(choices={3: {"kind": "skip"}}), "keys and values are needed"),
 }
 
@@ -123,7 +140,7 @@ def test_a_bad_file_is_told_where_and_why(tmp_path, case):
     with pytest.raises(UserError) as error:
         built(tmp_path, content)
     assert told in str(error.value)
-    assert "mine.yaml" in str(error.value)
+    assert "mine" in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -33,8 +33,10 @@ def images_of(count):
 def test_every_space_has_phases_from_the_largest_network_to_all(name):
     space = build_space(SpaceConfig(name, 32, 4))
     found = phases(space)
-    assert found[0].choices == tuple((choice,) for choice in extremes(space)[1])
-    assert found[-1].choices == tuple(tuple(range(len(d.choices))) for d in space.decisions)
+    every = [tuple(range(len(d.choices))) for d in space.decisions]
+    largest = [(choice,) for choice in extremes(space)[1]]
+    assert list(found[0].choices) == [every[d] if d == space.resolution else of for d, of in enumerate(largest)]
+    assert found[-1].choices == tuple(every)
     assert sum(phase.share for phase in found) == pytest.approx(1)
     for before, after in itertools.pairwise(found):
         assert before.choices != after.choices
@@ -108,15 +110,35 @@ def test_the_teacher_is_the_largest_network_as_its_training_left_it(tmp_path):
     shrinking.starts = [0, 1, 2, 3, 4][: len(shrinking.phases)]
     assert shrinking.archs(random.Random(0)) == [largest]
     x = torch.randn(4, *SMALL.input_shape)
-    assert shrinking.soft_labels(x) is None
+    assert shrinking.soft_labels(x, largest) is None
     with torch.no_grad():
         said = training.module.eval()(x, largest).softmax(1)
     shrinking.after_step(0)
     with torch.no_grad():
         for parameter in training.module.parameters():
             parameter.mul_(0.5)
-    torch.testing.assert_close(shrinking.soft_labels(x), said)
+    torch.testing.assert_close(shrinking.soft_labels(x, largest), said)
     assert len({arch for seed in range(20) for arch in shrinking.archs(random.Random(seed))}) > 10
+
+
+def test_a_step_is_of_one_resolution_for_all_its_paths_and_the_teacher(tmp_path):
+    space = build_space(SpaceConfig("proxyless_small_elastic", 32, 4, width_mult=0.25))
+    training = progressive_shrinking(space, images_of(16), Recipe(epochs=1, batch_size=8), CPU, 0, tmp_path)
+    training.optimizer = torch.optim.SGD(training.module.parameters(), lr=0.1)
+    shrinking, largest = training.companion, extremes(space)[1]
+    first = [shrinking.archs(random.Random(seed)) for seed in range(20)]
+    assert {arch for (arch,) in first} == {(side, *largest[1:]) for side in range(4)}
+    shrinking.starts = list(range(len(shrinking.phases)))
+    shrinking.after_step(0)
+    x, smallest = torch.randn(4, 3, 32, 32), (3, *largest[1:])
+    with torch.no_grad():
+        said = training.module.eval()(x, smallest).softmax(1)
+    torch.testing.assert_close(shrinking.soft_labels(x, smallest), said)
+    shrinking.after_step(99)
+    steps = [shrinking.archs(random.Random(seed)) for seed in range(20)]
+    assert {len(archs) for archs in steps} == {4}
+    assert all(len({arch[0] for arch in archs}) == 1 for archs in steps)
+    assert len({archs[0][0] for archs in steps}) == 4
 
 
 def test_the_transforms_of_kernels_are_trained(tmp_path):

@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from hwnas.nn import Network
-from hwnas.spaces import SpaceConfig, build_space, extremes
+from hwnas.nn.ops import BlockModule
+from hwnas.spaces import SpaceConfig, build_space, extremes, op
+from hwnas.spaces.operators import block
 from hwnas.train.fake_int8 import ActivationSteps, BiasSteps, FakeInt8, WeightSteps
 
 IMAGES = torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -60,6 +62,17 @@ def test_what_is_rounded_is_what_a_file_holds():
         "steps_of_weights",
         "steps_of_biases",
     }
+
+
+def test_a_resized_image_keeps_the_steps_of_the_image():
+    module = nn.Sequential(BlockModule(block(op("resize", (3, 16, 16), 3, r=12))), nn.Conv2d(3, 4, 3))
+    fake = FakeInt8(module, IMAGES[:4])
+    fake.watch(IMAGES)
+    step = float(fake.graph.steps_of_input_1.high - fake.graph.steps_of_input_1.low) / 255
+    (resized,) = [node for node in fake.graph.graph.nodes if "upsample" in node.name]
+    (rounding,) = resized.users
+    assert rounding.target == "steps_of_input_1"
+    assert step == pytest.approx(2 / 255, rel=0.01)
 
 
 def test_an_activation_has_256_steps_between_its_ends_and_zero_is_one_of_them():
