@@ -6,7 +6,7 @@ DEMO_RUN ?= runs/demo
 DEMO_OPTIONS ?= --data digits --on host_cpu1_litert_fp32 --budget-of-median 0.5 \
 	--supernet-epochs 16 --population 16 --generations 4 --train-epochs 12
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-runtimes lint bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hwnas generate $(DEMO_OPTIONS) --out $(DEMO_RUN)
@@ -15,6 +15,22 @@ demo: $(VENV)/.installed
 # Two files of tests at a time; one thread each, as torch's threads would wait for each other.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Exported files where apps run them: tflite-runtime 2.14, Chromium, emulated Arm processors. What cannot be installed
+# here (apt-get needs root, and Debian) is told, and skipped by name.
+test-runtimes: $(VENV)/.installed $(VENV)/.runtimes
+	HWNAS_TFLITE_RUNTIME_PYTHON=$$(command -v $(abspath $(VENV))/tflite-runtime/bin/python) OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -m "" -rs \
+		tests/export/test_linux_kit.py tests/export/test_web_kit.py tests/export/test_emulated_export.py
+
+$(VENV)/.runtimes: $(VENV)/.installed
+	command -v chromium && command -v qemu-aarch64-static || { apt-get -q update && apt-get -q -y install \
+		--no-install-recommends chromium qemu-user-static; } || echo "no Chromium or qemu-user"
+	npm install --no-save --silent onnxruntime-web || echo "no onnxruntime-web"
+	$(PYTHON) -m venv $(VENV)/tflite-runtime
+	$(VENV)/tflite-runtime/bin/python -m pip install --quiet --disable-pip-version-check \
+		"tflite-runtime==2.14.0" "numpy<2" pillow pyyaml || rm -r $(VENV)/tflite-runtime
+	touch $@
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

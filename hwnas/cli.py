@@ -101,7 +101,9 @@ def _export_options(
     check_on: Annotated[str | None, typer.Option(help="Arm processors to emulate and check on, or all.")] = None,
     licence: Annotated[str, typer.Option(help="Of the weights; for the model card.")] = "",
     model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or FILE.py:FUNCTION.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Its .pt or .npz checkpoint, or none for random ones.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", "--checkpoint", help="Its .pt or .npz, or none for random ones.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="A class a line, in the order of its outputs.")] = None,
 ) -> None:
     """What `hwnas export` has beside the options of all stages."""

@@ -4,12 +4,14 @@ import contextlib
 import io
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+ONE_THREAD = threading.RLock()
 LOG: ContextVar[Path | None] = ContextVar("chatter_log", default=None)  # set by `chatter_in`
 
 
@@ -25,7 +27,16 @@ def chatter_in(path: Path) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of what Python or native code prints meanwhile is seen, and no warning is raised."""
+    """Nothing of what Python or native code prints meanwhile is seen, and no warning is raised.
+
+    One thread at a time: two that overlap would each put back what the other one had put in place.
+    """
+    with ONE_THREAD, _elsewhere():
+        yield
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)

@@ -49,7 +49,7 @@ def test_the_runner_names_the_golden_pictures_class(exported_folder, tmp_path, p
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_runner_works_on_tflite_runtime(exported_folder, tmp_path, precision):
     if not OLD_PYTHON:
-        pytest.skip("HWNAS_TFLITE_RUNTIME_PYTHON does not name a Python with tflite-runtime 2.14 and pillow")
+        pytest.skip("HWNAS_TFLITE_RUNTIME_PYTHON does not name a Python with tflite-runtime 2.14, pillow and pyyaml")
     kit = filled(exported_folder, tmp_path / "kit", precision=precision)
     done = run(kit, kit / "golden.png", python=OLD_PYTHON)
     assert done.returncode == 0, done.stderr
@@ -58,7 +58,7 @@ def test_the_runner_works_on_tflite_runtime(exported_folder, tmp_path, precision
 
 def test_dynamic_range_files_are_refused_by_tflite_runtime(exported_folder):
     if not OLD_PYTHON:
-        pytest.skip("HWNAS_TFLITE_RUNTIME_PYTHON does not name a Python with tflite-runtime 2.14 and pillow")
+        pytest.skip("HWNAS_TFLITE_RUNTIME_PYTHON does not name a Python with tflite-runtime 2.14, pillow and pyyaml")
     code = "import sys; from pathlib import Path; from hwnas.runtimes.litert import LiteRT; "
     code += "LiteRT().load(Path(sys.argv[1]), 1)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
