@@ -13,7 +13,14 @@ from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space
 from hwnas.spaces.space import sees_image
-from hwnas.stages.networks import NetworkId, measured_footprints, measured_ms, operator_table, own_network
+from hwnas.stages.networks import (
+    CALIBRATION,
+    NetworkId,
+    measured_footprints,
+    measured_ms,
+    operator_table,
+    own_network,
+)
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Record
@@ -89,7 +96,7 @@ def run_stage(run: Run) -> None:
 def _measure(run: Run, networks: list[NetworkId]) -> tuple[list[float], list[dict[str, float]]]:
     """Milliseconds, and size and memory by metric, of each."""
     with progress("measuring whole networks") as report:
-        measured = measured_ms(run, networks, report)
+        measured = measured_ms(run, networks, report, CALIBRATION)
     with progress("measuring their memory") as report:
         return measured, measured_footprints(run, networks, report)
 

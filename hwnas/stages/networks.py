@@ -20,6 +20,7 @@ from hwnas.stages.run import Run
 from hwnas.storage import Record, write_text
 
 SWEEPS = 3  # until what did not settle has: a burst of other work on the machine must not end a run
+CALIBRATION, CANDIDATES = "networks.jsonl", "candidates.jsonl"  # whole networks that fit measures, and select
 SUFFIX = ".jsonl"  # of a latency table
 
 
@@ -36,7 +37,7 @@ class NetworkId:
 
     @property
     def key(self) -> str:
-        """Its row in `networks.jsonl`."""
+        """Its row where whole networks are measured."""
         space = self.config
         choices = ".".join(map(str, self.arch))
         return f"{space.name}-r{space.resolution}-w{space.width_mult:g}-n{space.num_classes}-{choices}"
@@ -91,10 +92,14 @@ def _identity(run: Run, profile: Profile) -> dict[str, str]:
     return identity(profile, open_device(profile), run.space_at(2))
 
 
-def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report) -> list[float]:
-    """Median latency of each network on the run's device; what `networks.jsonl` lacks is measured now."""
+def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> list[float]:
+    """Median latency of each network on the run's device; what the file lacks is measured now.
+
+    Rows of one file tell how fast the machine was, and so change each other's medians a little: what a predictor
+    follows from has a file of its own, CALIBRATION, to which nothing comes later.
+    """
     profile = load_profile(run.config.on)
-    table = LatencyTable(run.file("networks.jsonl"), _identity(run, profile), row="network")
+    table = LatencyTable(run.file(file), _identity(run, profile), row="network")
     rows = {network.key: network.space.ops(network.arch) for network in networks}
     for _ in range(SWEEPS):
         measure_rows(rows, profile, table, run.config.seed, report)

@@ -6,6 +6,7 @@ from hwnas.objective import SAME_LATENCY
 from hwnas.spaces import PUBLISHED, Space, SpaceConfig, build_space, published_arch
 from hwnas.stages.limits import TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import (
+    CANDIDATES,
     NetworkId,
     measured_footprints,
     measured_in_turn_ms,
@@ -45,7 +46,7 @@ def run_stage(run: Run) -> None:
         raise UserError(
             f"none of the {len(attempts) + len(rejected)} best candidates keeps the budget of {budget_ms:.4g} ms and "
             f"the other limits within {TOLERANCE_PCT} % when measured; give more --attempts, or measure anew on a "
-            f"quiet machine: delete {run.file('networks.jsonl')} and run `hwnas fit` and `hwnas select`"
+            f"quiet machine: delete {run.file(CANDIDATES)} and run `hwnas select`"
         )
     random_best = _first_within(run, space, candidates(front["random_front"]), "random", budget_ms, [])
     if random_best is None:
@@ -78,7 +79,7 @@ def _measured(run: Run, space: Space, trial: Record, label: str) -> Record:
     """A trial as `selection.json` holds it, measured whole."""
     network = own_network(run, space, tuple(trial["arch"]))
     with progress(f"measuring {label}") as report:
-        (ms,) = measured_ms(run, [network], report)
+        (ms,) = measured_ms(run, [network], report, CANDIDATES)
         (footprint,) = measured_footprints(run, [network], report)
     judged = {f"supernet_{name}": trial[name] for name in Judged._fields}
     return network.describe(label, **judged, predicted_ms=trial["latency_ms"], measured_ms=ms, **footprint)
@@ -94,7 +95,7 @@ def as_fast_as(run: Run, space: Space, winner: Record, name: str) -> Record:
     with progress(f"measuring {title} widths") as report:
 
         def width_ms(index: int) -> float:
-            return measured_ms(run, [networks[index]], report)[0]
+            return measured_ms(run, [networks[index]], report, CANDIDATES)[0]
 
         while high - low > 1:  # halves every time
             middle = (low + high) // 2

@@ -64,7 +64,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_winner(hwnas, undisturbed, 
         kill_at(moment, run)
     done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
-    for name in ("table.jsonl", "networks.jsonl"):
+    for name in ("table.jsonl", "networks.jsonl", "candidates.jsonl"):
         mine, theirs = (Journal(folder / name).records[1:] for folder in (run, undisturbed))
         assert mine == theirs
     assert Journal(run / "trials.jsonl").records == Journal(undisturbed / "trials.jsonl").records
@@ -125,7 +125,7 @@ def test_the_baseline_is_the_measured_width_nearest_to_the_winner(undisturbed):
     selection = read_json(undisturbed / "selection.json")
     winner_ms, baseline_ms = (selection[label]["measured_ms"] for label in ("winner", "mobilenet_v2"))
     rows = [
-        r for r in Journal(undisturbed / "networks.jsonl").records if r.get("network", "").startswith("mobilenet_v2")
+        r for r in Journal(undisturbed / "candidates.jsonl").records if r.get("network", "").startswith("mobilenet_v2")
     ]
     widths_ms = [statistics.median(r["times_ms"]) for r in rows]
     nearest_ms = min(abs(ms - winner_ms) for ms in widths_ms)  # of those that the bisection measured
@@ -157,16 +157,25 @@ def test_a_second_call_changes_nothing(hwnas, undisturbed):
     assert {name: (undisturbed / name).read_bytes() for name in before} == before
 
 
+def test_what_is_measured_after_the_fit_does_not_change_the_predictor(hwnas, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    set_measured(run, read_json(run / "selection.json")["winner"]["arch"], 1.07)
+    done = hwnas("fit", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert (run / "predictor.json").read_bytes() == (undisturbed / "predictor.json").read_bytes()
+
+
 def set_measured(run, arch, factor) -> None:
-    """Rewrites what `networks.jsonl` says of an architecture."""
-    rows = (run / "networks.jsonl").read_text().splitlines()
+    """Rewrites what `candidates.jsonl` says of an architecture."""
+    rows = (run / "candidates.jsonl").read_text().splitlines()
     key = "tiny-r32-w0.25-n10-" + ".".join(map(str, arch))
     records = [json.loads(row) for row in rows]
     assert any(r.get("network") == key for r in records)
     for r in records:
         if r.get("network") == key:
             r["times_ms"] = [factor * t for t in r["times_ms"]]
-    (run / "networks.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    (run / "candidates.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
 @pytest.fixture

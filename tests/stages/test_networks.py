@@ -3,7 +3,7 @@
 import pytest
 
 from hwnas.stages import networks
-from hwnas.stages.networks import SWEEPS, measured_ms, own_network
+from hwnas.stages.networks import CANDIDATES, SWEEPS, measured_ms, own_network
 from hwnas.stages.run import open_run
 
 SMALL = {"on": "fake", "width_mult": 0.25, "budget_of_median": 0.9}
@@ -23,7 +23,7 @@ def sweeps(monkeypatch):
 def test_a_network_that_did_not_settle_is_measured_again(tmp_path, sweeps):
     run = open_run(tmp_path / "run", SMALL)
     network = own_network(run, run.space_at(2), (0,) * 12)
-    (ms,) = measured_ms(run, [network], lambda *_: None)
+    (ms,) = measured_ms(run, [network], lambda *_: None, CANDIDATES)
     assert ms > 0
     assert len(sweeps) == 3 == SWEEPS
 
@@ -32,5 +32,5 @@ def test_one_that_lacks_a_round_because_it_failed_is_not(tmp_path, sweeps, monke
     monkeypatch.setattr("hwnas.latency.table.LatencyTable.missing", lambda *_: ["network"])
     run = open_run(tmp_path / "run", SMALL)
     network = own_network(run, run.space_at(2), (0,) * 12)
-    measured_ms(run, [network], lambda *_: None)
+    measured_ms(run, [network], lambda *_: None, CANDIDATES)
     assert len(sweeps) == 1
