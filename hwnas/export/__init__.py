@@ -1,6 +1,6 @@
 """Convert, reduce, check, describe, fill a kit."""
 
-from hwnas.export.card import CARD, model_card, plan_told
+from hwnas.export.card import CARD, model_card, plan_told, threads_told
 from hwnas.export.described import convert_for_apple
 from hwnas.export.export import (
     MAX_RELATIVE_ERROR,
@@ -47,6 +47,7 @@ __all__ = [
     "reference",
     "relative_error",
     "target_names",
+    "threads_told",
     "write_beside",
     "write_golden",
 ]

@@ -61,7 +61,7 @@ def _percent(share: float) -> str:
 
 def _files(record: Mapping[str, Any]) -> list[str]:
     threads = record.get("measured_on", {}).get("threads", [])
-    latency = [f"latency, {count} {'thread' if count == 1 else 'threads'}" for count in threads]
+    latency = [f"latency, {threads_told(count)}" for count in threads]
     heads = [*CHECKED, *latency, "load", "memory"]
     checked = [file for file in record["files"].values() if "images" in file]
     return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *[_row(file, threads) for file in checked]]
@@ -144,16 +144,21 @@ def plan_told(record: Mapping[str, Any]) -> str:
     plan = record.get("plan")
     if not plan or plan["file"] not in record["files"]:
         return ""
-    threads = f"{plan['threads']} {'thread' if plan['threads'] == 1 else 'threads'}"
     predicted_ms, budget_ms, measured_ms = plan["predicted_ms"], plan["budget_ms"], plan["measured_ms"]
-    told = "latency not measured" if measured_ms is None else f"measured {measured_ms:.3g} ms"
-    told += f", predicted {predicted_ms:.3g} ms"
-    if measured_ms is not None:
-        told += f" ({100 * (measured_ms / predicted_ms - 1):+.0f} %)"
-    told += f", budget {budget_ms:.3g} ms"
-    if measured_ms is not None:
-        told += f" ({'kept' if measured_ms <= budget_ms else 'exceeded'})"
-    return f"{record['files'][plan['file']]['path']} with {threads}: {told}"
+    if measured_ms is None:
+        told = f"latency not measured, predicted {predicted_ms:.3g} ms, budget {budget_ms:.3g} ms"
+    else:
+        off, verdict = 100 * (measured_ms / predicted_ms - 1), "kept" if measured_ms <= budget_ms else "exceeded"
+        told = (
+            f"measured {measured_ms:.3g} ms, predicted {predicted_ms:.3g} ms ({off:+.0f} %), "
+            f"budget {budget_ms:.3g} ms ({verdict})"
+        )
+    return f"{record['files'][plan['file']]['path']} with {threads_told(plan['threads'])}: {told}"
+
+
+def threads_told(count: int) -> str:
+    """`1 thread`, `2 threads`"""
+    return f"{count} {'thread' if count == 1 else 'threads'}"
 
 
 def _planned(record: Mapping[str, Any]) -> list[str]:

@@ -70,24 +70,3 @@ def emulated_on(arm: Emulator | None) -> Record:
     if arm is None:
         return {}
     return {"emulator": arm.version(), "processors": {name: PROCESSORS[name].where for name in arm.views}}
-
-
-def emulated_lines(files: Mapping[str, Record]) -> list[str]:
-    """A line for each file that was run; processors on which it computes the same are told of together."""
-    lines = []
-    for file in files.values():
-        alike: dict[str, list[str]] = {}
-        for name, result in file.get("emulated", {}).items():
-            alike.setdefault(_fact(result), []).append(name)
-        facts = [f"on {', '.join(names)} {fact}" for fact, names in alike.items()]
-        lines += [f"{file['path']}, emulated: {'; '.join(facts)}"] if facts else []
-    return lines
-
-
-def _fact(result: Record) -> str:
-    if result["max_relative_error"] is None:
-        return f"it {result['failed']}"
-    return (
-        f"{result['max_relative_error']:.1e} from torch, {result['max_relative_difference']:.1e} from here, "
-        f"the same top-1 as here on {result['same_top1_as_here']:.0%}"
-    )

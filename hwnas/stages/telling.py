@@ -1,9 +1,8 @@
 """What an export found, as lines for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from hwnas.export import plan_told
-from hwnas.stages.emulating import emulated_lines
+from hwnas.export import plan_told, threads_told
 from hwnas.stages.run import say
 from hwnas.storage import Record
 
@@ -16,7 +15,7 @@ def tell(record: Record) -> None:
         say(f"{file['path']}: {file.get('not_run_here') or ', '.join(_facts(file))}")
     if told := plan_told(record):
         say(told)
-    for line in emulated_lines(record["files"]):
+    for line in _emulated(record["files"]):
         say(line)
     for key, why in record["slower"].items():
         say(f"{record['files'][key]['path']} is slower than fp32: {why}")
@@ -52,10 +51,7 @@ def _facts(file: Record) -> Sequence[str]:
         f"{file['size_bytes'] / 1e6:.2f} MB",
         f"{transposes} transposes",
     ]
-    facts += [
-        f"{ms:.3g} ms with {threads} {'thread' if threads == '1' else 'threads'}"
-        for threads, ms in file.get("latency_ms", {}).items()
-    ]
+    facts += [f"{ms:.3g} ms with {threads_told(int(threads))}" for threads, ms in file.get("latency_ms", {}).items()]
     facts += [f"loaded in {file['load_ms']:.3g} ms"] if "load_ms" in file else []
     facts += [f"{file['peak_memory_mb']:.3g} MB of memory"] if "peak_memory_mb" in file else []
     return facts
@@ -68,3 +64,24 @@ def _mending(file: Record) -> Sequence[str]:
         return ()
     before = f"{told['test_accuracy_before']:.1%}"
     return (f"{before} before its weights were fine-tuned for int8 ({told['epochs']} epochs, {told['seconds']:.0f} s)",)
+
+
+def _emulated(files: Mapping[str, Record]) -> list[str]:
+    """A line for each file that was run; processors on which it computes the same are told of together."""
+    lines = []
+    for file in files.values():
+        alike: dict[str, list[str]] = {}
+        for name, result in file.get("emulated", {}).items():
+            alike.setdefault(_emulated_fact(result), []).append(name)
+        facts = [f"on {', '.join(names)} {fact}" for fact, names in alike.items()]
+        lines += [f"{file['path']}, emulated: {'; '.join(facts)}"] if facts else []
+    return lines
+
+
+def _emulated_fact(result: Record) -> str:
+    if result["max_relative_error"] is None:
+        return f"it {result['failed']}"
+    return (
+        f"{result['max_relative_error']:.1e} from torch, {result['max_relative_difference']:.1e} from here, "
+        f"the same top-1 as here on {result['same_top1_as_here']:.0%}"
+    )

@@ -10,7 +10,7 @@ from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.stages.search import load_compute, workers
 from hwnas.storage import Record, read_json
-from hwnas.train import Training, corrupted, shared_accuracy, unchanged
+from hwnas.train import Change, Training, corrupted, shared_accuracy, unchanged
 
 
 def run_stage(run: Run) -> None:
@@ -68,13 +68,14 @@ def train_from_scratch(
 
     with progress(f"training {title}") as report:
         training.run(search_accuracy, lambda epoch, r: report(epoch, recipe.epochs, f"{r['search_accuracy']:.4f}"))
-    changed = {"corrupted_test_accuracy": corrupted} if run.config.robust else {}
+
+    def test_accuracy(change: Change) -> float:
+        return shared_accuracy(network, splits.test, resolution, compute, change)
+
     return {
         "search_accuracy": search_accuracy(),
-        **{
-            name: shared_accuracy(network, splits.test, resolution, compute, change)
-            for name, change in {"test_accuracy": unchanged, **changed}.items()
-        },
+        "test_accuracy": test_accuracy(unchanged),
+        **({"corrupted_test_accuracy": test_accuracy(corrupted)} if run.config.robust else {}),
         "test_images": len(splits.test.labels),
         "epochs": recipe.epochs,
         "seconds": sum(r["seconds"] for r in training.history()),

@@ -2,7 +2,7 @@
 
 from hwnas.train.batches import MEAN, STD, StoredBatches, eval_batches, eval_images, normalise, stored_size
 from hwnas.train.checkpoint import load_checkpoint
-from hwnas.train.corruption import corrupted, unchanged
+from hwnas.train.corruption import Change, corrupted, unchanged
 from hwnas.train.divergence import Diverged
 from hwnas.train.loop import (
     EVAL_BATCH,
@@ -23,6 +23,7 @@ __all__ = [
     "EVAL_BATCH",
     "MEAN",
     "STD",
+    "Change",
     "Companion",
     "Diverged",
     "Judged",

@@ -351,12 +351,12 @@ def shared_accuracy(
     change: Change = unchanged,
 ) -> float:
     """The same, where each process looks at its part of the images; `change` is made of each by its number of all."""
-    part = range(len(images.labels))[ranks.rank() :: ranks.size()]
-    own = ImageSet(images.images[ranks.rank() :: ranks.size()], images.labels[ranks.rank() :: ranks.size()])
+    part = slice(ranks.rank(), None, ranks.size())
+    own, of_all = ImageSet(images.images[part], images.labels[part]), range(len(images.labels))[part]
     batches = StoredBatches(
         *(own, resolution, EVAL_BATCH, compute),
         most_bytes=0,
-        change=lambda some, numbers: change(some, [part[number] for number in numbers]),
+        change=lambda some, numbers: change(some, [of_all[number] for number in numbers]),
     )
     right, _, _ = _sums(forward, batches, compute)
     return ranks.total(right) / len(images.labels)
