@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from conftest import small_shipment
+from shipments import small_shipment
 
 from hwnas.errors import UserError
 from hwnas.export import CARD, MAX_RELATIVE_ERROR, Exported, Reference, logits_of, reference
