@@ -108,6 +108,8 @@ class LiteRT:
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch
 
+        from hwnas.runtimes.litert_rewriting import with_finite_padding
+
         with quiet():
             import litert_torch  # seconds, and only exporting needs it
 
@@ -120,6 +122,7 @@ class LiteRT:
             channel_last = litert_torch.to_channel_last_io(module, args=[0], outputs=outputs)
             edge = litert_torch.convert(channel_last.eval(), (example.permute(0, 2, 3, 1).contiguous(),))
             write_atomically(path, lambda temporary: edge.export(str(temporary)))
+        write_bytes(path, with_finite_padding(path.read_bytes()))
 
     def build(
         self,

@@ -5,13 +5,14 @@ tests: the same operator list, the same output.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
 from hwnas.runtimes.litert_graph import FUSED, Graph
+from hwnas.runtimes.litert_operators import add, joined, mean, multiply, pad, part, reshape, transpose
+from hwnas.runtimes.litert_rewriting import pad_without_infinity
 from hwnas.runtimes.runtime import FoldedWeight, Weights
 from hwnas.spaces.layers import (
     BatchNorm,
@@ -41,12 +42,14 @@ def build_tflite(
     graph, left = Graph((1, height, width, channels)), iter(weights)
     nodes: dict[int, int] = {0: graph.graph.inputs[0]}
     for block, wire in zip(blocks, wires or chain_wires(len(blocks)), strict=True):
-        x = _joined(graph, [nodes[node] for node in wire.reads])
+        x = joined(graph, [nodes[node] for node in wire.reads])
         y = _through(graph, x, block.layers, left)
-        y = _add(graph, x, y) if block.residual else y
-        nodes[wire.writes] = _add(graph, nodes[wire.writes], y) if wire.writes in nodes else y
+        y = add(graph, x, y) if block.residual else y
+        nodes[wire.writes] = add(graph, nodes[wire.writes], y) if wire.writes in nodes else y
+    graph.graph.outputs = [nodes[wire.writes]]
     graph.fuse_relu()
-    return graph.serialise(nodes[wire.writes])
+    pad_without_infinity(graph)
+    return graph.serialise()
 
 
 def _through(graph: Graph, x: int, layers: Sequence[Layer], left: Iterator[FoldedWeight]) -> int:
@@ -81,50 +84,17 @@ def _through(graph: Graph, x: int, layers: Sequence[Layer], left: Iterator[Folde
 def _shuffle(graph: Graph, x: int, layer: Shuffle) -> int:
     """The converter keeps torch's order of dimensions inside, as its reshape tells it."""
     _, height, width, channels = graph.shape(x)
-    x = _transpose(graph, x, (0, 3, 1, 2))
-    x = _reshape(graph, x, (1, layer.groups, channels // layer.groups, height * width))
-    x = _transpose(graph, x, (0, 2, 1, 3))
-    x = _reshape(graph, x, (1, channels, height, width))
-    return _transpose(graph, x, (0, 2, 3, 1))
-
-
-def _transpose(graph: Graph, x: int, order: tuple[int, ...]) -> int:
-    shape = graph.shape(x)
-    axes = graph.constant(np.array(order, np.int32))
-    return graph.operator("TRANSPOSE", [x, axes], tuple(shape[axis] for axis in order), tfl.TransposeOptionsT())
-
-
-def _reshape(graph: Graph, x: int, shape: tuple[int, ...]) -> int:
-    options = tfl.ReshapeOptionsT()
-    options.newShape = list(shape)
-    return graph.operator("RESHAPE", [x, graph.constant(np.array(shape, np.int32))], shape, options)
+    x = transpose(graph, x, (0, 3, 1, 2))
+    x = reshape(graph, x, (1, layer.groups, channels // layer.groups, height * width))
+    x = transpose(graph, x, (0, 2, 1, 3))
+    x = reshape(graph, x, (1, channels, height, width))
+    return transpose(graph, x, (0, 2, 3, 1))
 
 
 def _branches(graph: Graph, x: int, layer: Branches, left: Iterator[FoldedWeight]) -> int:
     half = graph.shape(x)[3] // 2
-    first, second = (_part(graph, x, 3, start, half) for start in (0, half)) if layer.halved else (x, x)
-    return _joined(graph, [_through(graph, first, layer.first, left), _through(graph, second, layer.second, left)])
-
-
-def _part(graph: Graph, x: int, axis: int, start: int, size: int) -> int:
-    """So many along one axis, from `start` on."""
-    begin, shape = np.zeros(4, np.int32), list(graph.shape(x))
-    begin[axis], shape[axis] = start, size
-    inputs = [x, graph.constant(begin), graph.constant(np.array(shape, np.int32))]
-    return graph.operator("SLICE", inputs, tuple(shape), tfl.SliceOptionsT())
-
-
-def _add(graph: Graph, x: int, y: int) -> int:
-    return graph.operator("ADD", [x, y], graph.shape(y), _add_options())
-
-
-def _joined(graph: Graph, tensors: list[int]) -> int:
-    if len(tensors) == 1:
-        return tensors[0]
-    *image, _ = graph.shape(tensors[0])
-    options = tfl.ConcatenationOptionsT()
-    options.axis = 3
-    return graph.operator("CONCATENATION", tensors, (*image, sum(graph.shape(t)[3] for t in tensors)), options)
+    first, second = (part(graph, x, 3, start, half) for start in (0, half)) if layer.halved else (x, x)
+    return joined(graph, [_through(graph, first, layer.first, left), _through(graph, second, layer.second, left)])
 
 
 def _pool(graph: Graph, x: int, layer: Pool) -> int:
@@ -135,7 +105,7 @@ def _pool(graph: Graph, x: int, layer: Pool) -> int:
     options.strideH = options.strideW = stride
     options.padding = tfl.Padding.SAME if stride == 1 else tfl.Padding.VALID
     if layer.kernel % 2 and stride > 1:
-        x = _pad(graph, x, layer.kernel // 2, np.array(-np.inf, np.float32))
+        x = pad(graph, x, layer.kernel // 2, np.array(-np.inf, np.float32))
     _, height, width, channels = graph.shape(x)
     lost = layer.kernel - 1 if stride > 1 else 0
     out = (1, -(-(height - lost) // stride), -(-(width - lost) // stride), channels)
@@ -177,14 +147,8 @@ def _factorized_reduce(
 
     first, y = conv(x, weight, bias), x
     for axis in (1, 2):
-        y = _part(graph, y, axis, 1, graph.shape(y)[axis] - 1)
-    return _joined(graph, [first, conv(y, second_weight, second_bias)])
-
-
-def _add_options() -> Any:
-    options = tfl.AddOptionsT()
-    options.potScaleInt16 = True
-    return options
+        y = part(graph, y, axis, 1, graph.shape(y)[axis] - 1)
+    return joined(graph, [first, conv(y, second_weight, second_bias)])
 
 
 def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
@@ -193,7 +157,7 @@ def _conv(graph: Graph, x: int, layer: Conv, weight: NDArray[np.float32], bias: 
     if layer.kernel > 1 and _same_is_symmetric(layer, graph.shape(x)):
         padding = tfl.Padding.SAME
     elif layer.kernel > 1:
-        x = _pad(graph, x, layer.padding)
+        x = pad(graph, x, layer.padding)
     _, height, width, _ = graph.shape(x)
     lost = 2 * layer.padding if padding == tfl.Padding.VALID else 0
     out = (1, -(-(height - lost) // layer.stride), -(-(width - lost) // layer.stride), layer.out_channels)
@@ -221,26 +185,8 @@ def _same_is_symmetric(layer: Conv, shape: tuple[int, ...]) -> bool:
     return all(pixels == 2 * layer.padding for pixels in needed)
 
 
-def _pad(graph: Graph, x: int, pixels: int, value: NDArray[np.float32] | None = None) -> int:
-    """With zeros, or with the value."""
-    _, height, width, channels = graph.shape(x)
-    amounts = graph.constant(np.array([[0, 0], [pixels, pixels], [pixels, pixels], [0, 0]], np.int32))
-    out = (1, height + 2 * pixels, width + 2 * pixels, channels)
-    if value is None:
-        return graph.operator("PAD", [x, amounts], out, tfl.PadOptionsT())
-    return graph.operator("PADV2", [x, amounts, graph.constant(value)], out, tfl.PadV2OptionsT())
-
-
 def _global_pool(graph: Graph, x: int) -> int:
-    return _mean(graph, x, (1, graph.shape(x)[3]))
-
-
-def _mean(graph: Graph, x: int, out_shape: tuple[int, ...]) -> int:
-    """Over height and width, which stay as ones where the output has four dimensions."""
-    axes = graph.constant(np.array([2, 1], np.int32))
-    options = tfl.ReducerOptionsT()
-    options.keepDims = len(out_shape) == 4
-    return graph.operator("MEAN", [x, axes], out_shape, options)
+    return mean(graph, x, (1, graph.shape(x)[3]))
 
 
 def _linear(graph: Graph, x: int, layer: Linear, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> int:
@@ -262,12 +208,8 @@ def _squeeze_excite(
     excite_bias: NDArray[np.float32],
 ) -> int:
     """TFLite has no hard-sigmoid: it is ReLU6 of x + 3, divided by 6, and the 3 goes into the bias."""
-    y = _mean(graph, x, (1, 1, 1, layer.channels))
+    y = mean(graph, x, (1, 1, 1, layer.channels))
     y = _conv(graph, y, Conv(layer.channels, layer.squeezed, activation="relu"), squeeze, squeeze_bias)
     y = _conv(graph, y, Conv(layer.squeezed, layer.channels, activation="relu6"), excite, excite_bias + np.float32(3))
-    factor = _multiply(graph, y, graph.constant(np.array(1 / 6, np.float32)))
-    return _multiply(graph, x, factor)
-
-
-def _multiply(graph: Graph, x: int, factor: int) -> int:
-    return graph.operator("MUL", [x, factor], graph.shape(x), tfl.MulOptionsT())
+    factor = multiply(graph, y, graph.constant(np.array(1 / 6, np.float32)))
+    return multiply(graph, x, factor)

@@ -1,7 +1,7 @@
 """A TFLite file as the schema has it: a graph under construction, metadata, and the operators that a file holds."""
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
@@ -21,7 +21,9 @@ FUSING = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "AVERAGE_POOL_2D", "MAX_POOL_2D
 VERSIONS = {"FULLY_CONNECTED": 5, "RESIZE_BILINEAR": 3}  # what the converter writes; all others are of version 1
 SIGNATURE, INPUT_NAME, OUTPUT_NAME = "serving_default", "args_0", "output_0"
 SCHEMA_VERSION = 3
+ABSENT = -1  # in the place of a tensor that an operator does not need, like a bias
 ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
+NAMES = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}  # of operators
 TYPES = {np.dtype(np.float32): tfl.TensorType.FLOAT32, np.dtype(np.int32): tfl.TensorType.INT32}
 
 
@@ -43,10 +45,26 @@ class Graph:
         self.model.buffers = [tfl.BufferT()]  # the first one is empty by definition
         self.model.operatorCodes, self.model.subgraphs = [], [self.graph]
         self.graph.name, self.graph.tensors, self.graph.operators = b"main", [], []
-        self.codes: dict[tuple[int, int], int] = {}
+        self._know_nothing()
+        self.graph.inputs = [self.tensor(input_shape)]
+
+    @classmethod
+    def opened(cls, content: bytes) -> "Graph":
+        """The graph of a file, the first where there are several, to be changed."""
+        graph = cls.__new__(cls)
+        graph.model = tfl.ModelT.InitFromPackedBuf(content, 0)
+        graph.model.buffers = [_own_buffer(buffer, content) for buffer in graph.model.buffers]
+        graph.graph = graph.model.subgraphs[0]
+        for part in (graph.graph, *graph.graph.operators):
+            part.inputs, part.outputs = list(part.inputs), list(part.outputs)  # they are arrays that cannot be changed
+        graph._know_nothing()
+        return graph
+
+    def _know_nothing(self) -> None:
+        self.codes = {(code.builtinCode, code.version): i for i, code in enumerate(self.model.operatorCodes)}
+        self.names = {tensor.name for tensor in self.graph.tensors}
         self.known: dict[tuple[str, tuple[int, ...], str], int] = {}  # outputs of operators
         self.constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
-        self.graph.inputs = [self.tensor(input_shape)]
 
     def tensor(self, shape: tuple[int, ...]) -> int:
         """The index of a new activation."""
@@ -63,22 +81,34 @@ class Graph:
     def _add(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:
         tensor = tfl.TensorT()
         tensor.shape, tensor.type, tensor.buffer = list(shape), kind, buffer
-        tensor.name = f"t{len(self.graph.tensors)}".encode()
+        tensor.name = self._new_name()
         tensor.hasRank = True
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
+    def _new_name(self) -> bytes:
+        """Quantisers know tensors by their names."""
+        numbers = itertools.count(len(self.graph.tensors))
+        name = next(name for number in numbers if (name := f"t{number}".encode()) not in self.names)
+        self.names.add(name)
+        return name
+
     def shape(self, tensor: int) -> tuple[int, ...]:
         return tuple(self.graph.tensors[tensor].shape)
+
+    def value(self, constant: int) -> NDArray[Any]:
+        """Of a constant of float32 or int32."""
+        tensor = self.graph.tensors[constant]
+        kind = next(dtype for dtype, kind in TYPES.items() if kind == tensor.type)
+        return np.frombuffer(bytes(self.model.buffers[tensor.buffer].data), kind).reshape(tensor.shape)
 
     def operator(self, name: str, inputs: list[int], out_shape: tuple[int, ...], options: Any = None) -> int:
         """Adds an operator; returns the index of its output. One that is there already runs once, as converted."""
         same = (name, tuple(inputs), repr(sorted(vars(options).items())) if options is not None else "")
         if same in self.known:
             return self.known[same]
-        code = getattr(tfl.BuiltinOperator, name)
         node = tfl.OperatorT()
-        node.opcodeIndex = self.codes.setdefault((code, VERSIONS.get(name, 1)), len(self.codes))
+        node.opcodeIndex = self._code(getattr(tfl.BuiltinOperator, name), VERSIONS.get(name, 1))
         node.inputs, node.outputs = inputs, [self.tensor(out_shape)]
         if options is not None:
             node.builtinOptions = options
@@ -87,16 +117,28 @@ class Graph:
         self.known[same] = int(node.outputs[0])
         return self.known[same]
 
+    def _code(self, code: int, version: int) -> int:
+        """The index of an operator's entry in the file's list of operators."""
+        if (code, version) not in self.codes:
+            entry = tfl.OperatorCodeT()
+            entry.builtinCode, entry.version = code, version
+            entry.deprecatedBuiltinCode = min(code, 127)
+            self.codes[(code, version)] = len(self.model.operatorCodes)
+            self.model.operatorCodes.append(entry)
+        return self.codes[(code, version)]
+
+    def kind(self, node: Any) -> str:
+        """An operator's name, like CONV_2D."""
+        return str(NAMES[self.model.operatorCodes[node.opcodeIndex].builtinCode])
+
     def fuse_relu(self) -> None:
         """Makes a ReLU that alone reads an operator's output part of that operator, as the converter does."""
-        names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
-        kinds = [names[code] for code, _ in self.codes]
         maker = {node.outputs[0]: node for node in self.graph.operators}
         reads = Counter(tensor for node in self.graph.operators for tensor in node.inputs)
         left = []
         for node in self.graph.operators:
-            before = maker.get(node.inputs[0]) if kinds[node.opcodeIndex] == "RELU" else None
-            if before is not None and kinds[before.opcodeIndex] in FUSING and reads[node.inputs[0]] == 1:
+            before = maker.get(node.inputs[0]) if self.kind(node) == "RELU" else None
+            if before is not None and self.kind(before) in FUSING and reads[node.inputs[0]] == 1:
                 before.builtinOptions.fusedActivationFunction = FUSED["relu"]
                 before.outputs = node.outputs
                 maker[node.outputs[0]] = before
@@ -104,24 +146,18 @@ class Graph:
                 left.append(node)
         self.graph.operators = left
 
-    def serialise(self, output: int) -> bytes:
+    def serialise(self) -> bytes:
         """The file's content."""
-        self.graph.outputs = [output]
         self._drop_unused_tensors()
         self.model.signatureDefs = [_signature(self.graph.inputs[0], self.graph.outputs[0])]
-        for code, version in self.codes:
-            entry = tfl.OperatorCodeT()
-            entry.builtinCode, entry.version = code, version
-            entry.deprecatedBuiltinCode = min(code, 127)
-            self.model.operatorCodes.append(entry)
         return _packed(self.model, expected_bytes=1 << 20)
 
     def _drop_unused_tensors(self) -> None:
         """Numbers the others anew: quantisers read every tensor, and one that nothing writes has no memory."""
         lists = [self.graph.inputs, self.graph.outputs]
         lists += [tensors for node in self.graph.operators for tensors in (node.inputs, node.outputs)]
-        used = sorted({tensor for tensors in lists for tensor in tensors})
-        number = {tensor: i for i, tensor in enumerate(used)}
+        used = sorted({tensor for tensors in lists for tensor in tensors} - {ABSENT})
+        number = {tensor: i for i, tensor in enumerate(used)} | {ABSENT: ABSENT}
         self.graph.tensors = [self.graph.tensors[tensor] for tensor in used]
         for tensors in {id(tensors): tensors for tensors in lists}.values():  # a fused operator has another one's list
             tensors[:] = [number[tensor] for tensor in tensors]
@@ -186,28 +222,5 @@ def metadata_text(content: bytes, name: str) -> str:
 
 def operator_names(content: bytes) -> list[str]:
     """The operators of a file in order of execution."""
-    names = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}
     model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    return [names[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]
-
-
-def with_finite_padding(content: bytes, lowest: Mapping[str, float]) -> tuple[bytes, dict[str, str]]:
-    """The same model where nothing is padded with minus infinity, which int8 has not, and (padded, its input) by name.
-
-    Before a max-pool the lowest value of what is padded serves as well; `lowest` has it by the tensor's name.
-    """
-    model, padded = tfl.ModelT.InitFromPackedBuf(content, 0), {}
-    tensors = model.subgraphs[0].tensors
-    for node in model.subgraphs[0].operators:
-        if model.operatorCodes[node.opcodeIndex].builtinCode != tfl.BuiltinOperator.PADV2:
-            continue
-        source, _, value = (tensors[i] for i in node.inputs)
-        name = source.name.decode()
-        if np.isneginf(np.frombuffer(bytes(model.buffers[value.buffer].data), np.float32)).all() and name in lowest:
-            model.buffers.append(_buffer(np.array(lowest[name], np.float32).tobytes()))
-            value.buffer = len(model.buffers) - 1
-            padded[tensors[node.outputs[0]].name.decode()] = name
-    if not padded:
-        return content, {}
-    model.buffers = [_own_buffer(b, content) for b in model.buffers]
-    return _packed(model, len(content) + 1024), padded
+    return [NAMES[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]

@@ -34,23 +34,17 @@ def reduce_tflite(path: Path, precision: Reduction, images: Images, out: Path) -
 def _quantised_tflite(path: Path, precision: Reduction, images: Images) -> bytes:
     from ai_edge_quantizer import quantizer
 
+    from hwnas.runtimes.litert_rewriting import in_integers
+
     content, ranges = path.read_bytes(), None
     with quiet():
         if precision in ("int8", "int8_float_io"):
-            content, ranges = _with_ranges(content, images)
+            content = in_integers(content)
+            ranges = _ranges(content, images)
         maker = quantizer.Quantizer(content)
         _choose_recipe(maker, precision)
         result = maker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
-
-
-def _with_ranges(content: bytes, images: Images) -> tuple[bytes, Any]:
-    """(a model that int8 can hold, the ranges of its activations)."""
-    from hwnas.runtimes.litert_graph import with_finite_padding
-
-    ranges = _ranges(content, images)
-    content, padded = with_finite_padding(content, {name: float(found["min"].min()) for name, found in ranges.items()})
-    return content, ranges | {output: ranges[source] for output, source in padded.items()}
 
 
 def _ranges(content: bytes, images: Images) -> Any:

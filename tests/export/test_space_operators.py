@@ -1,8 +1,10 @@
-"""What of a space's networks is outside what the targets' executors run in fp32, and so falls back: one operator."""
+"""The targets' executors run every operator of a space's networks, so that nothing falls back to plain CPU code."""
 
 import random
+from collections import Counter
 
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
 from hwnas.devices import load_profile
 from hwnas.export import load_target, target_names
@@ -10,23 +12,46 @@ from hwnas.latency.profiler import build_model
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import DEFAULT_RESOLUTION, SPACES, SpaceConfig, build_space, extremes
 
-PROFILES = {"litert": "host_cpu1_litert_fp32", "ort": "host_cpu1_ort_fp32"}
 RESOLUTION = 64  # where a space says nothing of its own
-FALLING_BACK = {("darts", "litert"): {"PADV2"}}  # max pooling at the border of an image: padded with minus infinity
+
+
+def archs_of(name):
+    """The space, both its extremes, and one in between."""
+    space = build_space(SpaceConfig(name, DEFAULT_RESOLUTION.get(name, RESOLUTION), 10, 0.25))
+    return space, [*extremes(space), space.sample(random.Random(0))]
+
+
+def check(path, runtime, precision):
+    operators = Counter(RUNTIMES[runtime].operators(path))
+    own = [target for target in map(load_target, target_names()) if target.runtime == runtime]
+    assert own
+    assert operators
+    for target in own:
+        assert target.outside(operators, precision) == {}
+
+
+def parts_in_xnnpack(path):
+    """As many as it is cut into: one, where all operators of the file run there."""
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_targets_run_all_operators_of_a_space(name, tmp_path):
-    space = build_space(SpaceConfig(name, DEFAULT_RESOLUTION.get(name, RESOLUTION), 10, 0.25))
-    archs = [*extremes(space), space.sample(random.Random(0))]
-    targets = [load_target(target) for target in target_names()]
+    space, archs = archs_of(name)
     for number, arch in enumerate(archs):
-        for runtime, profile in PROFILES.items():
-            path = build_model(space.ops(arch), load_profile(profile), tmp_path, f"{runtime}{number}")
-            operators = RUNTIMES[runtime].operators(path)
-            own = [target for target in targets if target.runtime == runtime]
-            assert own
-            assert operators
-            counted = {operator: operators.count(operator) for operator in operators}
-            outside = {operator for target in own for operator in target.outside(counted, "fp32")}
-            assert outside <= FALLING_BACK.get((name, runtime), set())
+        for runtime in ("litert", "ort"):
+            profile = load_profile(f"host_cpu1_{runtime}_fp32")
+            path = build_model(space.ops(arch), profile, tmp_path, f"{runtime}{number}")
+            check(path, runtime, "fp32")
+            assert runtime != "litert" or parts_in_xnnpack(path) == 1
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_targets_run_all_operators_of_a_space_in_int8(name, tmp_path):
+    space, (*_, arch) = archs_of(name)
+    for runtime in ("litert", "ort"):
+        path = build_model(space.ops(arch), load_profile(f"host_cpu1_{runtime}_int8"), tmp_path, runtime)
+        check(path, runtime, "int8")
+        assert runtime != "litert" or parts_in_xnnpack(path) == 1
