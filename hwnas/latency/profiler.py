@@ -15,13 +15,14 @@ from hwnas.latency.sweep import Progress, Sweep
 from hwnas.latency.table import Identity, LatencyTable
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.runtime import Weights
-from hwnas.spaces.layers import Block, flat, weight_shapes
+from hwnas.spaces.layers import Block, Conv, Layer, flat, weight_shapes
 from hwnas.spaces.macs import macs
 from hwnas.spaces.operators import block, is_free
 from hwnas.spaces.space import Operators, OpSpec, Space, chain_operators
 
 OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
 START_S = 0.7  # of the process that measures a round
+ADDED_GAIN = 0.1  # of the variance of what a block adds to its input
 
 
 def identity(profile: Profile, device: Device, space: Space) -> Identity:
@@ -73,13 +74,25 @@ def rows_without_prediction(space: Space, table: LatencyTable) -> dict[str, OpSp
 
 
 def random_weights(blocks: Sequence[Block], seed: int = 0) -> Weights:
-    """Weights that keep activations near 1: denormal numbers would be timed otherwise."""
+    """Weights that keep activations near 1, as trained ones do, however deep a network is.
+
+    Denormal numbers would be timed otherwise, and of ranges a thousand times apart int8 kernels do not take sums.
+    """
     rng, weights = np.random.default_rng(seed), []
-    for shape in (shape for b in blocks for layer in flat(b.layers) for shape in weight_shapes(layer)):
-        scale = np.sqrt(2 / np.prod(shape[1:]))
-        weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
-        weights.append((weight, np.full(shape[0], 0.1, np.float32)))
+    for chosen in blocks:
+        scaled = [(shape, _gain(layer)) for layer in flat(chosen.layers) for shape in weight_shapes(layer)]
+        if chosen.residual and scaled:
+            scaled[-1] = (scaled[-1][0], ADDED_GAIN)
+        for shape, gain in scaled:
+            scale = np.float32(np.sqrt(gain / np.prod(shape[1:])))
+            weight = rng.standard_normal(shape, dtype=np.float32) * scale
+            weights.append((weight, np.full(shape[0], 0.1, np.float32)))
     return weights
+
+
+def _gain(layer: Layer) -> float:
+    """Of the variance: an activation function takes half of it (https://arxiv.org/abs/1502.01852, section 2.2)."""
+    return 1 if isinstance(layer, Conv) and layer.activation == "none" else 2
 
 
 def build_model(ops: Sequence[OpSpec], profile: Profile, folder: Path, name: str) -> Path:

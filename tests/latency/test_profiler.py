@@ -2,13 +2,15 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from hwnas.devices import FakeDevice, Measurement, load_profile
 from hwnas.latency import profiler
 from hwnas.latency.profiler import estimated_s, identity, profile_space, rows_to_measure
 from hwnas.latency.table import LatencyTable
-from hwnas.spaces import SpaceConfig, build_space
+from hwnas.runtimes import RUNTIMES
+from hwnas.spaces import SpaceConfig, build_space, extremes
 
 SPACE = build_space(SpaceConfig("proxyless_small", 32, 10))
 PROFILE = load_profile("fake")
@@ -65,3 +67,13 @@ def test_a_failing_operator_is_written_once_and_does_not_stop_the_sweep(tmp_path
     assert table.errors == {bad: "no kernel"}
     assert len(table) == len(rows_to_measure(SPACE)) - 1
     assert sum(r.get("op") == bad for r in table.journal.records[1:]) == 1
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "mobilenet_v4", "fbnet", "shufflenet_spos"])
+def test_activations_of_random_weights_stay_near_one_in_deep_networks(name, tmp_path):
+    """Some of XNNPACK's int8 operators do not add what is a thousand times larger to what is not."""
+    space = build_space(SpaceConfig(name, 64, 10, 0.5))
+    image = np.random.default_rng(0).standard_normal((1, *space.input_shape), dtype=np.float32)
+    for arch in extremes(space):
+        path = profiler.build_model(space.ops(arch), load_profile("host_cpu1_litert_fp32"), tmp_path, "deep")
+        assert 0.1 < np.abs(RUNTIMES["litert"].load(path, 1).run(image)).max() < 10
