@@ -15,6 +15,7 @@ from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space
 from hwnas.spaces.space import sees_image
+from hwnas.stages.fitted import PREDICTOR, made_from, predictor_stays
 from hwnas.stages.networks import (
     CALIBRATION,
     NetworkId,
@@ -72,10 +73,15 @@ def _between(fast: Arch, slow: Arch, share: float, rng: random.Random) -> Arch:
 
 
 def run_stage(run: Run) -> None:
-    """Writes `predictor.json`."""
+    """Writes `predictor.json`, where none is there that still holds."""
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
+    stays, why = predictor_stays(run, table)
+    if why:
+        say(why)
+    if stays:
+        return
     op_ms, doubts = complete_rows(run, space, table)
     spread, drawn = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
     archs = [*spread, *drawn]
@@ -85,10 +91,11 @@ def run_stage(run: Run) -> None:
     sizes = {metric: fit_footprint(space, archs, [footprint[metric] for footprint in footprints]) for metric in told}
     record = fit.as_record()
     run.write(
-        "predictor.json",
+        PREDICTOR,
         {
             **record,
             "networks": _networks(fit, archs),
+            "made_from": made_from(run, space, table, archs, guessed=bool(doubts)),
             "footprint": {metric: size.as_record() for metric, size in sizes.items()},
             "identity": table.identity,
             "steadiness": str(table.steadiness([key for key in op_ms if key in table], profile.timing.drift_pct)),
