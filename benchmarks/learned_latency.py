@@ -39,7 +39,8 @@ def main() -> None:
 
 
 def calibrated(space: Space, op_ms: dict[str, float], archs: list[Arch], measured_ms: np.ndarray) -> TablePredictor:
-    found = calibrate(TablePredictor(space, op_ms).terms(archs), measured_ms)
+    plain = TablePredictor(space, op_ms)
+    found = calibrate(plain.terms(archs), measured_ms, plain.op_terms())
     return TablePredictor(space, op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
 
 

@@ -4,6 +4,10 @@ A sum of blocks is biased by several percent either way: between layers there ar
 activations and weights that a block on its own finds in the cache. One weight on the sum removes most of it, a second
 one, on a constant or on something that operators add up to, most of the rest. Which one differs between runtimes, so
 leave-one-out errors decide. All terms are sums over operators, so the calibrated predictor still is one.
+
+A weight may be below 0: a row holds the cost of starting a model, which a network pays once. But nothing takes less
+than no time: weights by which the constant or an operator of the space would are not taken, however well they fit. They
+price small networks at nothing or less, and lead a search by gradient to operators that seem to give time back.
 """
 
 import itertools
@@ -27,7 +31,7 @@ OP_TERMS: dict[str, Callable[[OpSpec], float]] = {
     "million_activations": lambda spec: op_activations(spec) / 1e6,
 }
 MIN_NETWORKS = {1: 2, 2: 5, 3: 16}  # for so many weights; with fewer networks another weight follows the noise
-LEAST = 0.05  # of what is measured: far from the others a fit may go below 0, which has no logarithm
+LEAST_SHARE = 0.1  # of its scaled row is what every operator adds at least
 SIMPLER_WITHIN = 1.05  # of the smallest error: a method with fewer weights is taken then
 Floats = NDArray[np.float64]
 
@@ -45,26 +49,55 @@ class Calibration:
         return " + ".join(self.weights)
 
 
-def calibrate(terms: Mapping[str, ArrayLike], measured_ms: ArrayLike) -> Calibration:
-    """The best weights for at least two networks: each of `terms`, `table` among them, holds a value for each."""
+def calibrate(terms: Mapping[str, ArrayLike], measured_ms: ArrayLike, op_terms: Mapping[str, ArrayLike]) -> Calibration:
+    """The best weights for at least two networks: each of `terms`, `table` among them, holds a value for each.
+
+    op_terms: the same terms, of each operator that networks are made of.
+    """
+    measured, relative, of_ops = _checked(terms, measured_ms, op_terms)
+    return Calibration(_chosen(relative, of_ops), tuple((_left_out(relative, of_ops) * measured).tolist()))
+
+
+def calibrated_weights(
+    terms: Mapping[str, ArrayLike], measured_ms: ArrayLike, op_terms: Mapping[str, ArrayLike]
+) -> dict[str, float]:
+    """Those of `calibrate`, without what it says of networks left out, which takes as many fits."""
+    _, relative, of_ops = _checked(terms, measured_ms, op_terms)
+    return _chosen(relative, of_ops)
+
+
+def _checked(
+    terms: Mapping[str, ArrayLike], measured_ms: ArrayLike, op_terms: Mapping[str, ArrayLike]
+) -> tuple[Floats, dict[str, Floats], dict[str, Floats]]:
+    """(milliseconds, terms / milliseconds and a constant's, terms of the operators)."""
     measured = np.asarray(measured_ms, dtype=np.float64)
     if len(measured) < MIN_NETWORKS[1]:
         raise ValueError(f"calibration needs at least {MIN_NETWORKS[1]} whole networks, {len(measured)} came")
     values = {name: np.asarray(v, dtype=np.float64) for name, v in terms.items()} | {CONSTANT: np.ones(len(measured))}
     relative = {name: value / measured for name, value in values.items()}  # relative errors are what is minimised
-    return Calibration(_chosen(relative), tuple((_left_out(relative) * measured).tolist()))
+    return measured, relative, {name: np.asarray(v, dtype=np.float64) for name, v in op_terms.items()}
 
 
-def _chosen(relative: Mapping[str, Floats]) -> dict[str, float]:
+def _chosen(relative: Mapping[str, Floats], of_ops: Mapping[str, Floats]) -> dict[str, float]:
     """The weights of the method with the smallest leave-one-out error, or of a simpler one that comes near it."""
-    methods = _methods(relative, len(relative[TABLE]))
-    designs = [np.stack([relative[n] for n in names], axis=1) for names in methods]
-    errors = [float(np.abs(_leave_one_out(design) - 1).mean()) for design in designs]
-    best = next(i for i, e in enumerate(errors) if e <= SIMPLER_WITHIN * min(errors))  # fewest weights come first
-    return dict(zip(methods[best], _fit(designs[best]).tolist(), strict=True))
+    scale = float(_fit(relative[TABLE][:, None])[0])
+    possible: list[tuple[float, dict[str, float]]] = []
+    for names in _methods(relative, len(relative[TABLE])):  # fewest weights come first
+        design = np.stack([relative[n] for n in names], axis=1)
+        weights = dict(zip(names, _fit(design).tolist(), strict=True))
+        if _is_possible(weights, of_ops, scale):
+            possible.append((float(np.abs(_leave_one_out(design) - 1).mean()), weights))
+    least = min(error for error, _ in possible)  # the scaled table alone is always possible
+    return next(weights for error, weights in possible if error <= SIMPLER_WITHIN * least)
 
 
-def _left_out(relative: Mapping[str, Floats]) -> Floats:
+def _is_possible(weights: Mapping[str, float], of_ops: Mapping[str, Floats], scale: float) -> bool:
+    """Whether the constant adds nothing or more, and every operator at least its share of `scale` x its row."""
+    added = np.sum([weight * of_ops[name] for name, weight in weights.items() if name != CONSTANT], axis=0)
+    return weights.get(CONSTANT, 0.0) >= 0 and bool((added >= LEAST_SHARE * scale * of_ops[TABLE]).all())
+
+
+def _left_out(relative: Mapping[str, Floats], of_ops: Mapping[str, Floats]) -> Floats:
     """(networks,) prediction / measured of each network, method and weights chosen without it.
 
     The method too: errors by which one of many methods was chosen are smaller than those on new networks.
@@ -72,8 +105,8 @@ def _left_out(relative: Mapping[str, Floats]) -> Floats:
     found = np.empty(len(relative[TABLE]))
     for i in range(len(found)):
         kept = np.arange(len(found)) != i
-        weights = _chosen({name: value[kept] for name, value in relative.items()})
-        found[i] = max(LEAST, sum(weight * relative[name][i] for name, weight in weights.items()))
+        weights = _chosen({name: value[kept] for name, value in relative.items()}, of_ops)
+        found[i] = sum(weight * relative[name][i] for name, weight in weights.items())
     return found
 
 

@@ -84,7 +84,8 @@ def fit_predictor(
         if predictor.correction != NO_CORRECTION:
             predictor.errors = _errors(measured, left_out_ms, drawn)
             return Fit(predictor, left_out_ms, measured, drawn)
-    found = calibrate(TablePredictor(space, op_ms).terms(archs), measured)
+    plain = TablePredictor(space, op_ms)
+    found = calibrate(plain.terms(archs), measured, plain.op_terms())
     left_out_ms = np.array(found.left_out_ms)
     table = TablePredictor(space, op_ms, found.weights, _errors(measured, left_out_ms, drawn), doubts)
     return Fit(table, left_out_ms, measured, drawn)

@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeCV
 
 from hwnas.errors import UserError
 from hwnas.latency.additive import AdditiveCost
-from hwnas.latency.calibration import CONSTANT, LEAST, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrate
+from hwnas.latency.calibration import CONSTANT, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrated_weights
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.latency.predictors import TablePredictor
 from hwnas.spaces.operators import is_free
@@ -130,16 +130,18 @@ class _Networks:
     """What a correction is fitted on."""
 
     terms: Mapping[str, Floats]  # (networks,) each, as a calibration weights them
+    op_terms: Mapping[str, Floats]  # (operators,) each, of the space
     names: tuple[str, ...]
     shares: Floats  # (networks, names): terms per millisecond of the table
     measured_ms: Floats
 
     def base_ms(self, kept: Indices, wanted: Indices) -> tuple[Floats, dict[str, float]]:
         """(the table sum, calibrated on `kept`, of `wanted`; its weights)."""
-        found = calibrate({name: v[kept] for name, v in self.terms.items()}, self.measured_ms[kept]).weights
+        terms = {name: v[kept] for name, v in self.terms.items()}
+        found = calibrated_weights(terms, self.measured_ms[kept], self.op_terms)
         values = {**self.terms, CONSTANT: np.ones(len(self.measured_ms))}
         total: Floats = np.sum([weight * values[name][wanted] for name, weight in found.items()], axis=0)
-        return np.maximum(total, LEAST * self.measured_ms[wanted]), found
+        return total, found
 
     def corrected_ms(self, kept: Indices, wanted: Indices) -> Floats:
         """The calibrated and corrected sum of `wanted`, both fitted on `kept`."""
@@ -190,7 +192,7 @@ class ResidualPredictor(ConformalBounds):
         plain = TablePredictor(space, op_ms)
         terms, correcting = plain.terms(archs), table_terms(space, plain.table_ms)
         shares = _columns(space, correcting, archs) / terms[TABLE][:, None]
-        networks = _Networks(terms, tuple(correcting), shares, measured)
+        networks = _Networks(terms, plain.op_terms(), tuple(correcting), shares, measured)
         everyone = np.arange(len(measured))
         base = TablePredictor(space, op_ms, networks.base_ms(everyone, everyone)[1], doubts=doubts)
         base_ms = _left_out(lambda kept, out: networks.base_ms(kept, out)[0], len(measured))

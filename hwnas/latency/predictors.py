@@ -1,6 +1,6 @@
 """Architecture -> milliseconds, from a table of operators."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -84,8 +84,15 @@ class TablePredictor(ConformalBounds):
 
     def terms(self, archs: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """What a calibration may weight: (n, decisions) -> {term: (n,)}."""
-        values = {TABLE: self.table_ms, **OP_TERMS}
-        return {name: AdditiveCost(self.space, value).of(archs) for name, value in values.items()}
+        return {name: AdditiveCost(self.space, value).of(archs) for name, value in self._term_of().items()}
+
+    def op_terms(self) -> dict[str, NDArray[np.float64]]:
+        """The same of every operator of the space that costs time: {term: (operators,)}."""
+        specs = [spec for spec in self.space.all_ops() if not is_free(spec)]
+        return {name: np.array([value(spec) for spec in specs]) for name, value in self._term_of().items()}
+
+    def _term_of(self) -> dict[str, Callable[[OpSpec], float]]:
+        return {TABLE: self.table_ms, **OP_TERMS}
 
     def latency_ms(self, archs: ArrayLike) -> NDArray[np.float64]:
         return self._cost.of(archs) + self.constant_ms

@@ -1,5 +1,6 @@
 """What was measured where: one JSON Lines file per profile, identity first."""
 
+import hashlib
 import json
 import math
 import statistics
@@ -178,6 +179,12 @@ class LatencyTable(Mapping[str, Measurement]):
     def rounds(self, key: str) -> Mapping[int, Measurement]:
         """Every round of a row, the failed ones too; empty for a row that is not there."""
         return self._rounds.get(key, {})
+
+    def fingerprint(self, key: str) -> str:
+        """The same as long as a row's own times and summary are, whatever others tell of the machine's speed."""
+        sound = sorted((number, m.times_ms) for number, m in self.rounds(key).items() if not m.error)
+        told = json.dumps([sound, dict(self.summaries.get(key, {})), self._quarantined.get(key, "")])
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     def missing(self, keys: Iterable[str], rounds: int) -> list[str]:
         """The keys that lack a sound measurement in any of the rounds."""

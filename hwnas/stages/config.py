@@ -17,27 +17,27 @@ FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
 PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
 
-# The first file that follows from an option. Until it is there, nothing has come of the option and it may change.
-SETTLED_BY = {
-    **dict.fromkeys(("data", "data_root", "skip_broken", "resolution", "seed"), "images/splits.json"),
-    **dict.fromkeys(("on", "space", "width_mult"), "table.jsonl"),
-    **dict.fromkeys(("table", "interpolate", "calibration_networks"), "predictor.json"),
+# The files that first follow from an option. Until one is there, nothing has come of the option and it may change.
+SETTLED_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("data", "data_root", "skip_broken", "resolution", "seed"), ("images/splits.json",)),
+    **dict.fromkeys(("on", "space", "width_mult"), ("table.jsonl", "predictor.json")),  # the table may be another's
+    **dict.fromkeys(("table", "interpolate", "calibration_networks"), ("predictor.json",)),
     **dict.fromkeys(
         (
             *("budget_ms", "budget_of_median", "confidence", "max_file_mb", "max_peak_memory_mb"),
             *("max_million_macs", "max_million_params", "cost_table", "max_cost"),
         ),
-        "feasible.json",
+        ("feasible.json",),
     ),
-    **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), "supernet.pt"),
-    "supernet_lr": "trials.jsonl",  # and not before: a training that diverged goes on with a lower one
-    **dict.fromkeys(("population", "generations", "recalibration_batches", "robust"), "trials.jsonl"),
-    "baselines": "selection.json",
-    "train_epochs": "train",
-    "lr": "train.json",
-    "precision": "compute.json",
+    **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), ("supernet.pt",)),
+    "supernet_lr": ("trials.jsonl",),  # and not before: a training that diverged goes on with a lower one
+    **dict.fromkeys(("population", "generations", "recalibration_batches", "robust"), ("trials.jsonl",)),
+    "baselines": ("selection.json",),
+    "train_epochs": ("train",),
+    "lr": ("train.json",),
+    "precision": ("compute.json",),
     # how to go on is asked each time
-    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change", "rank_networks", "rank_epochs")),
+    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change", "rank_networks", "rank_epochs"), ()),
 }
 
 

@@ -4,6 +4,8 @@ import itertools
 import random
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from hwnas.devices import load_profile
 from hwnas.footprint import METRICS, fit_footprint
 from hwnas.latency import TablePredictor, fastest_and_slowest
@@ -13,6 +15,7 @@ from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space
 from hwnas.spaces.space import sees_image
+from hwnas.stages.fitted import PREDICTOR, made_from, predictor_stays
 from hwnas.stages.networks import (
     CALIBRATION,
     NetworkId,
@@ -29,7 +32,7 @@ CANDIDATES_PER_NETWORK = 20
 
 
 def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> tuple[list[Arch], list[Arch]]:
-    """(one half at even steps of predicted latency, as a fit must hold at both ends; the other half at random).
+    """(one half spread over the latencies of the space, as a fit must hold at both ends; the other half at random).
 
     Random, as an interval promises its coverage for networks that are drawn as those were that it comes from. A network
     that does not look at its image is a constant, and tells nothing of the device.
@@ -42,15 +45,21 @@ def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> tuple
 
 
 def spread_over_latency(predictor: TablePredictor, count: int, rng: random.Random) -> list[Arch]:
-    """Random architectures at even steps of predicted latency."""
+    """The fastest architecture, the slowest, and random ones at even steps of the logarithm of predicted latency.
+
+    Logarithm, as relative errors are what is minimised. The ends themselves: a sum that suits the networks which it was
+    fitted on may be off by any factor beyond them.
+    """
     ends = fastest_and_slowest(predictor)
-    pool = [predictor.space.sample(rng) for _ in range(count * CANDIDATES_PER_NETWORK)]
+    pool = [*ends, *(predictor.space.sample(rng) for _ in range(count * CANDIDATES_PER_NETWORK))]
     pool += [_between(*ends, share, rng) for share in (i / len(pool) for i in range(len(pool)))]
-    pool = sorted(_telling(predictor.space, set(pool)), key=lambda arch: (predictor.arch_ms(arch), arch))
-    lowest_ms, highest_ms = predictor.arch_ms(pool[0]), predictor.arch_ms(pool[-1])
-    wanted_ms = [lowest_ms + (highest_ms - lowest_ms) * (i + 0.5) / count for i in range(count)]
-    chosen = [min(pool, key=lambda arch: abs(predictor.arch_ms(arch) - ms)) for ms in wanted_ms]
-    return list(dict.fromkeys(chosen))
+    pool = sorted(_telling(predictor.space, set(pool)))
+    log_ms, chosen = np.log(predictor.latency_ms(pool)), list[int]()
+    for wanted in np.linspace(log_ms.min(), log_ms.max(), min(count, len(pool))):
+        distance = np.abs(log_ms - wanted)
+        distance[chosen] = np.inf
+        chosen.append(int(distance.argmin()))
+    return [pool[i] for i in chosen]
 
 
 def _telling(space: Space, archs: Iterable[Arch]) -> Iterator[Arch]:
@@ -64,10 +73,15 @@ def _between(fast: Arch, slow: Arch, share: float, rng: random.Random) -> Arch:
 
 
 def run_stage(run: Run) -> None:
-    """Writes `predictor.json`."""
+    """Writes `predictor.json`, where none is there that still holds."""
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
+    stays, why = predictor_stays(run, table)
+    if why:
+        say(why)
+    if stays:
+        return
     op_ms, doubts = complete_rows(run, space, table)
     spread, drawn = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
     archs = [*spread, *drawn]
@@ -77,10 +91,11 @@ def run_stage(run: Run) -> None:
     sizes = {metric: fit_footprint(space, archs, [footprint[metric] for footprint in footprints]) for metric in told}
     record = fit.as_record()
     run.write(
-        "predictor.json",
+        PREDICTOR,
         {
             **record,
             "networks": _networks(fit, archs),
+            "made_from": made_from(run, space, table, archs, guessed=bool(doubts)),
             "footprint": {metric: size.as_record() for metric, size in sizes.items()},
             "identity": table.identity,
             "steadiness": str(table.steadiness([key for key in op_ms if key in table], profile.timing.drift_pct)),

@@ -92,14 +92,18 @@ def _identity(run: Run, profile: Profile) -> dict[str, str]:
     return identity(profile, open_device(profile), run.space_at(2))
 
 
+def network_table(run: Run, file: str = CALIBRATION) -> LatencyTable:
+    """The run's whole networks that were measured, in one of its files."""
+    return LatencyTable(run.file(file), _identity(run, load_profile(run.config.on)), row="network")
+
+
 def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> list[float]:
     """Median latency of each network on the run's device; what the file lacks is measured now.
 
     Rows of one file tell how fast the machine was, and so change each other's medians a little: what a predictor
     follows from has a file of its own, CALIBRATION, to which nothing comes later.
     """
-    profile = load_profile(run.config.on)
-    table = LatencyTable(run.file(file), _identity(run, profile), row="network")
+    profile, table = load_profile(run.config.on), network_table(run, file)
     rows = {network.key: network.space.ops(network.arch) for network in networks}
     for _ in range(SWEEPS):
         measure_rows(rows, profile, table, run.config.seed, report)

@@ -1,7 +1,8 @@
 """plan: how many operators the space needs, how many are measured, how long the rest will take."""
 
 from hwnas.devices import load_profile
-from hwnas.latency.profiler import estimated_s, rows_to_measure, rows_without_prediction, unfinished
+from hwnas.latency.profiler import estimated_s, rows_to_measure, rows_without_prediction
+from hwnas.stages.fitted import rows_to_go
 from hwnas.stages.networks import operator_table
 from hwnas.stages.run import Run, say
 
@@ -13,7 +14,7 @@ def run_stage(run: Run) -> None:
     space = run.space
     needed = rows_to_measure(space)
     to_measure = rows_without_prediction(space, table)
-    remaining, predicted = len(unfinished(to_measure, profile, table)), len(needed) - len(to_measure)
+    remaining, predicted = len(rows_to_go(run, space, table)), len(needed) - len(to_measure)
     measured = len(to_measure) - remaining
     seconds = estimated_s(space, profile, table)
     run.write(

@@ -2,6 +2,7 @@
 
 from hwnas.devices import load_profile
 from hwnas.latency.profiler import check_measured, profile_space, rows_to_measure, rows_without_prediction
+from hwnas.stages.fitted import rows_to_go
 from hwnas.stages.networks import operator_table
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -12,8 +13,9 @@ def run_stage(run: Run) -> None:
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
-    with progress("profiling") as report:
-        profile_space(space, profile, table, run.config.seed, report)
+    if rows_to_go(run, space, table):
+        with progress("profiling") as report:
+            profile_space(space, profile, table, run.config.seed, report)
     missing = [key for key in rows_to_measure(space) if key not in table]
     if missing and run.config.interpolate:
         say(f"{len(missing)} operators could not be measured on {profile.name}; `hwnas fit` will guess them")

@@ -180,13 +180,13 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
         if getattr(config, name) != value or (name == "space" and not _is_kept(path, value))
     }
     for name, value in changed.items():
-        settled_by = SETTLED_BY[name]
-        if settled_by is not None and (path / settled_by).exists():
+        came = [settled_by for settled_by in SETTLED_BY[name] if (path / settled_by).exists()]
+        if came:
             then = getattr(config, name)
             told = json.dumps(then) if then != value else f"of other content, kept as {KEPT},"
             raise UserError(
                 f"{option(name)} is {json.dumps(value)} now but {told} in {path}, and "
-                f"{settled_by} came of it; leave it out to continue that run, or choose another --out"
+                f"{came[0]} came of it; leave it out to continue that run, or choose another --out"
             )
     if changed:
         config = replace(config, **_without_the_other_budget(changed))

@@ -53,7 +53,7 @@ def true_ms(space, archs):
 
 def fit_table(space, archs, measured_ms):
     plain = TablePredictor(space, table_of(space))
-    found = calibrate(plain.terms(archs), measured_ms)
+    found = calibrate(plain.terms(archs), measured_ms, plain.op_terms())
     return TablePredictor(space, plain.op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
 
 
@@ -79,7 +79,7 @@ def predictor(request, space):
 
 def test_unseen_networks_are_predicted(predictor, space):
     rng = random.Random(5)
-    archs = sample_seeing(space, 50, rng)
+    archs = sample_seeing(space, 200, rng)
     latency_ms, measured_ms = predictor.latency_ms(archs), true_ms(space, archs)
     assert latency_ms.shape == (len(archs),)
     assert np.abs(latency_ms / measured_ms - 1).mean() < 0.1
@@ -118,6 +118,19 @@ def test_the_expectation_has_a_gradient(predictor, space):
 def test_a_choice_outside_its_decision_is_refused(predictor, space):
     with pytest.raises(ValueError, match="outside its decision"):
         predictor.latency_ms([(99,) * len(space.decisions)])
+
+
+@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
+def test_no_network_takes_less_than_no_time(fit, space):
+    """Fitted on slow networks alone, to which a sum less a constant fits best."""
+    rng, plain = random.Random(2), TablePredictor(space, table_of(space))
+    archs = sorted(sample_seeing(space, 120, rng), key=plain.arch_ms)[-30:]
+    table_ms = plain.latency_ms(archs)
+    measured_ms = 1.5 * table_ms - 0.4 * table_ms.min()
+    found = fit(space, archs, measured_ms)
+    fast = next(arch for arch in (fastest_and_slowest(plain)[0], *archs) if sees_image(space.steps(arch)))
+    assert found.arch_ms(fast) > 0.1 * plain.arch_ms(fast)
+    assert np.abs(found.latency_ms(archs) / measured_ms - 1).mean() < 0.1
 
 
 def test_the_extremes_bound_every_network(space):

@@ -40,7 +40,7 @@ def test_a_correction_finds_what_a_calibration_cannot(space, op_ms, archs):
     measured = sum_ms(space, op_ms, archs, lambda spec: 1.4 if dict(spec.args).get("k") == 7 else 1.0)
     learned = ResidualPredictor.fit(space, op_ms, archs[:40], measured[:40])
     plain = TablePredictor(space, op_ms)
-    weights = calibrate(plain.terms(archs[:40]), measured[:40]).weights
+    weights = calibrate(plain.terms(archs[:40]), measured[:40], plain.op_terms()).weights
     calibrated = TablePredictor(space, op_ms, weights)
     assert mape(learned, archs[40:], measured[40:]) < 0.5 * mape(calibrated, archs[40:], measured[40:])
     assert learned.correction != NO_CORRECTION

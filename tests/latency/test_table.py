@@ -45,3 +45,23 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"epoch": 1}\n')
     with pytest.raises(UserError, match="does not start with the identity"):
         LatencyTable(tmp_path / "t.jsonl", IDENTITY)
+
+
+def test_a_fingerprint_is_of_one_rows_own_times(tmp_path):
+    table = LatencyTable(tmp_path / "t.jsonl", IDENTITY)
+    nothing = table.fingerprint("op1")
+    for number in range(4):
+        for name, ms in (("op1", 1.0), ("op2", 2.0), ("op3", 3.0)):
+            table.add(name, number, Measurement((ms * 1.1**number,)))
+    before, median_ms = table.fingerprint("op1"), table["op1"].median_ms
+    for number in range(4):
+        table.add("op4", number, Measurement((4.0,)))
+        table.add("op5", number, Measurement((5.0,)))
+    assert table["op1"].median_ms != median_ms  # other rows tell how fast the machine was
+    assert LatencyTable.read(tmp_path / "t.jsonl").fingerprint("op1") == before != nothing
+    table.add("op1", 4, Measurement(error="vanished"))
+    assert table.fingerprint("op1") == before
+    table.add("op1", 5, Measurement((1.0,)))
+    again = table.fingerprint("op1")
+    table.quarantine("op1", "too noisy")
+    assert len({nothing, before, again, table.fingerprint("op1")}) == 4

@@ -1,0 +1,142 @@
+"""Which whole networks a predictor is fitted on, and when it is fitted anew."""
+
+import itertools
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwnas.devices.fake import FakeDevice
+from hwnas.latency import TablePredictor, fastest_and_slowest
+from hwnas.latency.profiler import rows_to_measure
+from hwnas.latency.table import LatencyTable
+from hwnas.spaces import SpaceConfig, build_space
+from hwnas.spaces.macs import op_macs
+from hwnas.spaces.space import sees_image
+from hwnas.stages.fit import calibration_archs, spread_over_latency
+from hwnas.storage import Journal, read_json
+
+TINY = Path(__file__).with_name("tiny_space.yaml")
+KEPT_FILES = ("predictor.json", "networks.jsonl", "footprints.jsonl", "feasible.json")
+
+
+def plain(space_name):
+    space = build_space(SpaceConfig(space_name, 64, 10))
+    return TablePredictor(space, {key: 0.01 + op_macs(spec) / 1e7 for key, spec in rows_to_measure(space).items()})
+
+
+@pytest.mark.parametrize("space_name", ["proxyless_small", "proxyless_small_elastic"])
+def test_the_ends_of_the_space_are_measured_and_even_steps_between_them(space_name):
+    predictor = plain(space_name)
+    archs = spread_over_latency(predictor, 10, random.Random(0))
+    fast, slow = fastest_and_slowest(predictor)
+    assert (archs[0], archs[-1]) == (fast, slow)
+    steps = np.diff(np.log(predictor.latency_ms(archs)))
+    even = np.log(predictor.arch_ms(slow) / predictor.arch_ms(fast)) / 9
+    assert steps.max() < 2 * even
+    assert (steps[3:] > 0.5 * even).all()  # the few fastest of a chain have nothing between them
+
+
+def test_a_constant_is_no_end_of_a_space():
+    predictor = plain("nas_bench_201")
+    archs = spread_over_latency(predictor, 10, random.Random(0))
+    assert not sees_image(predictor.space.steps(fastest_and_slowest(predictor)[0]))
+    assert all(sees_image(predictor.space.steps(arch)) for arch in archs)
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_as_many_networks_are_measured_as_were_asked_for(count):
+    spread, drawn = calibration_archs(plain("proxyless_small"), count, 0)
+    assert len({*spread, *drawn}) == len(spread) + len(drawn) == count
+    assert len(drawn) == count // 2
+
+
+@pytest.fixture
+def drifting(monkeypatch):
+    """A machine that gets slower and faster again while it measures: rows tell that of each other."""
+    calls, measure = itertools.count(), FakeDevice.measure
+
+    def drifted(device, model, config):
+        factor = 1 + 0.04 * math.sin(next(calls) / 15)
+        found = measure(device, model, config)
+        return replace(found, times_ms=tuple(t * factor for t in found.times_ms))
+
+    monkeypatch.setattr(FakeDevice, "measure", drifted)
+
+
+def shares(table, data, run, width):
+    """Options of a run that measures into a shared table."""
+    options = ("--data", data, "--space", TINY, "--on", "fake", "--calibration-networks", "6")
+    return (*options, "--budget-of-median", "0.8", "--table", table, "--width-mult", width, "--out", run)
+
+
+@pytest.fixture
+def shared(hwnas, few_digits, tmp_path, drifting):
+    """(a table that a run is fitted on and another one measured into since, that run, its options)."""
+    table, run = tmp_path / "shared.jsonl", tmp_path / "mine"
+    mine = shares(table, few_digits, run, "0.25")
+    for stage in ("plan", "profile", "fit", "feasible"):
+        assert hwnas(stage, *mine).returncode == 0
+    before = LatencyTable.read(table)
+    assert hwnas("profile", *shares(table, few_digits, tmp_path / "other", "1.5")).returncode == 0
+    after = LatencyTable.read(table)
+    assert len(after) > len(before)
+    assert any(after[key].median_ms != before[key].median_ms for key in before)  # by what new rows tell of the machine
+    return table, run, mine
+
+
+def test_rows_that_another_run_adds_to_a_shared_table_change_nothing(hwnas, shared):
+    table, run, mine = shared
+    before = {path: path.read_bytes() for path in (table, *(run / name for name in KEPT_FILES))}
+    told = [hwnas(stage, *mine) for stage in ("plan", "profile", "fit", "feasible")]
+    assert not any(done.returncode for done in told)
+    assert "the other 0 will take about 0 s" in told[0].stderr
+    assert "nothing that it was fitted on has changed: it stays as it is" in told[2].stderr
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def slow_down(table, row, name):
+    """Another round of a row, or network, in which it was a little slower."""
+    journal = Journal(table)
+    record = next(record for record in journal.records if record.get(name) == row)
+    journal.append({**record, "round": 99, "times_ms": [1.02 * ms for ms in record["times_ms"]]})
+
+
+@pytest.mark.parametrize("which", ["a row", "a network"])
+def test_a_measurement_that_changed_is_told_and_the_predictor_fitted_anew(hwnas, shared, which):
+    table, run, mine = shared
+    record = read_json(run / "predictor.json")
+    row, file, name = next(iter(record["op_ms"])), table, "op"
+    if which == "a network":
+        row, file, name = next(iter(record["made_from"]["networks"])), run / "networks.jsonl", "network"
+    slow_down(file, row, name)
+    done = hwnas("fit", *mine)
+    assert done.returncode == 0, done.stderr
+    told = f"1 of the measurements that {run / 'predictor.json'} was fitted on changed, first {row}: "
+    assert told in done.stderr
+    assert "it is fitted anew" in done.stderr
+    assert read_json(run / "predictor.json")["made_from"] != record["made_from"]
+
+
+@pytest.mark.parametrize("came", ["supernet.pt", "trials.jsonl"])
+def test_a_predictor_that_a_search_came_of_stays(hwnas, shared, came):
+    table, run, mine = shared
+    before = (run / "predictor.json").read_bytes()
+    (run / came).touch()
+    slow_down(table, next(iter(read_json(run / "predictor.json")["op_ms"])), "op")
+    told = hwnas("fit", *mine)
+    assert told.returncode == 0
+    assert f"it stays as it is, as {came} came of it: delete all of these to fit and search anew" in told.stderr
+    assert (run / "predictor.json").read_bytes() == before
+    (run / came).unlink()
+    (run / "predictor.json").unlink()
+    assert "calibrated on 6 networks" in hwnas("fit", *mine).stderr
+
+
+def test_what_a_predictor_was_fitted_for_may_not_change_where_the_table_is_another_file(hwnas, shared):
+    told = hwnas("plan", "--width-mult", "0.5", "--out", shared[1]).stderr
+    assert "--width-mult is 0.5 now but 0.25 in" in told
+    assert "predictor.json came of it" in told
