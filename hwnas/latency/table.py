@@ -159,6 +159,10 @@ class LatencyTable(Mapping[str, Measurement]):
         """Takes a row out of the table, by name; measured again, it starts anew."""
         self._write({self.row: key, "quarantine": reason})
 
+    def is_quarantined(self, key: str) -> bool:
+        """Whether a row would not settle, and was not measured anew since."""
+        return key in self._quarantined
+
     def _write(self, record: Record) -> None:
         if not self.journal.records:
             self.journal.append(dict(self._wanted))

@@ -107,7 +107,8 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: s
     rows = {network.key: network.space.ops(network.arch) for network in networks}
     for _ in range(SWEEPS):
         measure_rows(rows, profile, table, run.config.seed, report)
-        if not unfinished(rows, profile, table) or table.missing(rows, profile.timing.rounds):
+        left = unfinished(rows, profile, table)
+        if not left or any(table.failure(key) and not table.is_quarantined(key) for key in left):
             break  # all is there, or something failed
     check_measured(rows, profile, table, "whole networks")
     return [table[network.key].median_ms for network in networks]
