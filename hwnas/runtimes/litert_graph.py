@@ -1,7 +1,7 @@
 """A TFLite file as the schema has it: a graph under construction, metadata, and the operators that a file holds."""
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import flatbuffers
@@ -24,7 +24,11 @@ SCHEMA_VERSION = 3
 ABSENT = -1  # in the place of a tensor that an operator does not need, like a bias
 ALIGNMENT_BYTES = 16  # of constants; the schema demands it, its generated Python code does not do it
 NAMES = {code: name for name, code in vars(tfl.BuiltinOperator).items() if isinstance(code, int)}  # of operators
-TYPES = {np.dtype(np.float32): tfl.TensorType.FLOAT32, np.dtype(np.int32): tfl.TensorType.INT32}
+TYPES: dict[np.dtype[Any], int] = {
+    np.dtype(np.float32): tfl.TensorType.FLOAT32,
+    np.dtype(np.int32): tfl.TensorType.INT32,
+    np.dtype(np.int64): tfl.TensorType.INT64,
+}
 
 
 class AlignedBuffer(tfl.BufferT):  # type: ignore[misc]  # the schema is untyped
@@ -56,7 +60,7 @@ class Graph:
         graph.model.buffers = [_own_buffer(buffer, content) for buffer in graph.model.buffers]
         graph.graph = graph.model.subgraphs[0]
         for part in (graph.graph, *graph.graph.operators):
-            part.inputs, part.outputs = list(part.inputs), list(part.outputs)  # they are arrays that cannot be changed
+            part.inputs, part.outputs = ([] if x is None else list(x) for x in (part.inputs, part.outputs))  # no arrays
         graph._know_nothing()
         return graph
 
@@ -96,11 +100,23 @@ class Graph:
     def shape(self, tensor: int) -> tuple[int, ...]:
         return tuple(self.graph.tensors[tensor].shape)
 
-    def value(self, constant: int) -> NDArray[Any]:
-        """Of a constant of float32 or int32."""
-        tensor = self.graph.tensors[constant]
-        kind = next(dtype for dtype, kind in TYPES.items() if kind == tensor.type)
-        return np.frombuffer(bytes(self.model.buffers[tensor.buffer].data), kind).reshape(tensor.shape)
+    def value(self, tensor: int) -> NDArray[Any]:
+        """Of a constant of one of TYPES; empty where the tensor is none."""
+        found = self.graph.tensors[tensor]
+        data = self.model.buffers[found.buffer].data
+        kinds = [dtype for dtype, kind in TYPES.items() if kind == found.type]
+        if data is None or not kinds:
+            return np.empty(0, np.float32)
+        value: NDArray[Any] = np.frombuffer(bytes(data), kinds[0]).reshape(found.shape)
+        return value
+
+    def readers(self) -> dict[int, list[Any]]:
+        """The operators that read each tensor."""
+        found: dict[int, list[Any]] = defaultdict(list)
+        for node in self.graph.operators:
+            for tensor in node.inputs:
+                found[tensor].append(node)
+        return found
 
     def operator(self, name: str, inputs: list[int], out_shape: tuple[int, ...], options: Any = None) -> int:
         """Adds an operator; returns the index of its output. One that is there already runs once, as converted."""

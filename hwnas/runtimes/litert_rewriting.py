@@ -4,8 +4,9 @@ One that it does not run goes to plain CPU code, and cuts the graph in two. Whic
 operators", https://github.com/tensorflow/tensorflow/blob/master/tensorflow/lite/delegates/xnnpack/README.md
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,39 +19,51 @@ from hwnas.runtimes.litert_operators import add, joined, mean, multiply, part
 Rule = Callable[[Graph, Any], int | None]  # writes others in an operator's place; None: the operator stays as it is
 ACTIVATION = tfl.ActivationFunctionType
 CLAMPS = {"RELU": ACTIVATION.RELU, "RELU6": ACTIVATION.RELU6, "RELU_N1_TO_1": ACTIVATION.RELU_N1_TO_1}
+IN_ORDER: tuple[int, ...] = (0, 1, 2, 3)  # of the axes
 NOT_NEGATIVE = (ACTIVATION.RELU, ACTIVATION.RELU6)
 
 
 def with_finite_padding(content: bytes) -> bytes:
-    """The same model where no max pooling pads with minus infinity: the same values."""
-    graph = Graph.opened(content)
-    return graph.serialise() if pad_without_infinity(graph) else content
+    """The same model where max pooling does not pad with minus infinity: the same values."""
+    return _rewritten(content, pad_without_infinity)
 
 
 def in_integers(content: bytes) -> bytes:
-    """The same model, to be quantised to int8, of operators that XNNPACK runs in int8: the same values in floats."""
-    graph, rules = Graph.opened(content), {"HARD_SWISH": _hard_swish, "AVERAGE_POOL_2D": _average_pool}
-    return graph.serialise() if _rewrite(graph, {**rules, **dict.fromkeys(CLAMPS, _clamp)}) else content
+    """The same model, to be quantised to int8, of operators that XNNPACK runs in int8: the same values in floats.
+
+    ValueError where it pads with infinity otherwise than max pooling does, which int8 does not hold.
+    """
+    rules = {"HARD_SWISH": _hard_swish, "AVERAGE_POOL_2D": _average_pool, **dict.fromkeys(CLAMPS, _clamp)}
+    return _rewritten(content, lambda graph: _check_padding(graph) or _rewrite(graph, rules))
 
 
 def pad_without_infinity(graph: Graph) -> bool:
     """What max pooling pads, it pads with zeros or with the image's own edge. Returns whether there was any."""
-    makers = {node.outputs[0]: node for node in graph.graph.operators}
-    readers = defaultdict(list)
-    for node in graph.graph.operators:
-        for tensor in node.inputs:
-            readers[tensor].append(node)
+    makers, readers = {node.outputs[0]: node for node in graph.graph.operators}, graph.readers()
 
     def pad(graph: Graph, node: Any) -> int | None:
         source, amounts, value = node.inputs
-        pools = readers[node.outputs[0]]
-        if any(graph.kind(pool) != "MAX_POOL_2D" for pool in pools) or not np.isneginf(graph.value(value)).all():
+        sides = _sides(graph, readers, node) if np.isneginf(graph.value(value)).any() else ()
+        if not sides:
             return None
         if _is_not_negative(graph, makers.get(source)):
             return graph.operator("PAD", [source, amounts], graph.shape(node.outputs[0]), tfl.PadOptionsT())
-        return _with_edges(graph, source, graph.value(amounts), pools)
+        return _with_edges(graph, source, sides)
 
     return _rewrite(graph, {"PADV2": pad})
+
+
+def _rewritten(content: bytes, rewrite: Callable[[Graph], bool]) -> bytes:
+    """A model of one graph, changed; any other as it is."""
+    graph = Graph.opened(content)
+    return graph.serialise() if len(graph.model.subgraphs) == 1 and rewrite(graph) else content
+
+
+def _check_padding(graph: Graph) -> bool:
+    padding = [node for node in graph.graph.operators if graph.kind(node) == "PADV2"]
+    if any(np.isinf(graph.value(node.inputs[2])).any() for node in padding):
+        raise ValueError("it pads with infinity (PADV2), which int8 does not hold")
+    return False
 
 
 def _rewrite(graph: Graph, rules: Mapping[str, Rule]) -> bool:
@@ -82,19 +95,57 @@ def _fused(node: Any) -> int:
     return int(getattr(node.builtinOptions, "fusedActivationFunction", ACTIVATION.NONE))
 
 
-def _with_edges(graph: Graph, x: int, amounts: NDArray[np.int32], pools: list[Any]) -> int:
-    """The first and the last row and column again: every window that reads a copy reads the original as well."""
-    for axis, stride, kernel in ((1, "strideH", "filterHeight"), (2, "strideW", "filterWidth")):
-        source, size, before = x, graph.shape(x)[axis], int(amounts[axis][0])
-        ends = [
-            (graph.shape(pool.outputs[0])[axis] - 1) * getattr(pool.builtinOptions, stride)
-            + getattr(pool.builtinOptions, kernel)
-            for pool in pools
-        ]  # of the last windows: behind them nothing is read
-        for _ in range(before):
-            x = joined(graph, [part(graph, source, axis, 0, 1), x], axis)
-        for _ in range(max(ends) - size - before):
-            x = joined(graph, [x, part(graph, source, axis, size - 1, 1)], axis)
+@dataclass(frozen=True)
+class Side:
+    """An axis of an image that is padded for max pooling."""
+
+    axis: int
+    before: int
+    after: int
+
+
+def _sides(graph: Graph, readers: Mapping[int, list[Any]], node: Any) -> tuple[Side, ...]:
+    """Height and width of what is padded; none where its edge would not do as well as infinity.
+
+    It does where every window that reads a copy of the edge reads the edge itself, and nothing but pooling reads any.
+    """
+    source, amounts, _ = node.inputs
+    pools, order = _poolings(graph, readers, node.outputs[0])
+    padded, shape = graph.value(amounts), graph.shape(source)
+    if not pools or padded.shape != (4, 2) or padded[[order[0], order[3]]].any():
+        return ()
+    found = []
+    for out, stride, kernel in ((1, "strideH", "filterHeight"), (2, "strideW", "filterWidth")):
+        axis = order[out]
+        before, after = map(int, padded[axis])
+        kernels = [getattr(pool.builtinOptions, kernel) for pool in pools]
+        last = [(graph.shape(p.outputs[0])[out] - 1) * getattr(p.builtinOptions, stride) - before for p in pools]
+        if before >= min(kernels) or max(last) >= shape[axis]:
+            return ()
+        read = max(map(operator.add, last, kernels)) - shape[axis]  # behind it nothing is
+        found.append(Side(axis, before, max(0, min(after, read)) if order == IN_ORDER else after))
+    return tuple(found) if any(side.before or side.after for side in found) else ()
+
+
+def _poolings(graph: Graph, readers: Mapping[int, list[Any]], tensor: int) -> tuple[list[Any], tuple[int, ...]]:
+    """(The max poolings that read a tensor, where its axes are in their input's order); none where others read it."""
+    found, order = readers[tensor], IN_ORDER
+    if len(found) == 1 and graph.kind(found[0]) == "TRANSPOSE":
+        order = tuple(map(int, graph.value(found[0].inputs[1])))
+        found = readers[found[0].outputs[0]]
+    pooling = [n for n in found if graph.kind(n) == "MAX_POOL_2D" and n.builtinOptions.padding == tfl.Padding.VALID]
+    is_alone = len(pooling) == len(found) and tensor not in graph.graph.outputs
+    return (pooling if is_alone else []), order
+
+
+def _with_edges(graph: Graph, x: int, sides: Iterable[Side]) -> int:
+    """The first and the last row and column again."""
+    for side in sides:
+        source, size = x, graph.shape(x)[side.axis]
+        for _ in range(side.before):
+            x = joined(graph, [part(graph, source, side.axis, 0, 1), x], side.axis)
+        for _ in range(side.after):
+            x = joined(graph, [x, part(graph, source, side.axis, size - 1, 1)], side.axis)
     return x
 
 

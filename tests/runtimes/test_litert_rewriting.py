@@ -61,6 +61,43 @@ def test_max_pooling_of_nothing_negative_pads_with_zeros(tmp_path):
     check(path, module, image(8))
 
 
+class PaddedForPooling(torch.nn.Module):
+    """Padded by hand, as networks that come from TensorFlow are, and pooled."""
+
+    def __init__(self, amounts, kernel, stride, padding=0, is_shared=False):
+        super().__init__()
+        self.before, self.after = torch.nn.Conv2d(CHANNELS, CHANNELS, 1), torch.nn.Conv2d(CHANNELS, CHANNELS, 3)
+        self.amounts, self.pooling, self.is_shared = amounts, (kernel, stride, padding), is_shared
+
+    def forward(self, x):
+        y = self.before(x) - 20  # all is negative
+        pooled = torch.nn.functional.max_pool2d(
+            torch.nn.functional.pad(y, self.amounts, value=-torch.inf), *self.pooling
+        )
+        return pooled.mean((2, 3)) + (self.after(y) * y[:, :, 1:-1, 1:-1]).mean((2, 3)) if self.is_shared else pooled
+
+
+@pytest.mark.parametrize(
+    ("module", "is_rewritten"),
+    [
+        (PaddedForPooling((0, 1, 0, 1), 3, 2), True),
+        (PaddedForPooling((0, 1, 0, 1), 3, 2, is_shared=True), True),  # a TRANSPOSE stands between the two
+        (PaddedForPooling((1, 1, 1, 1), 3, 1, padding=1), False),  # some windows see nothing but padding
+        (PaddedForPooling((3, 3, 3, 3), 3, 1), False),
+    ],
+)
+def test_what_is_padded_by_hand_is_pooled_the_same(module, is_rewritten, tmp_path):
+    path = converted(module, 8, tmp_path / "pool.tflite")
+    assert ("PADV2" not in operator_names(path.read_bytes())) == is_rewritten
+    check(path, module, image(8))
+    if is_rewritten:
+        LITERT.reduce(path, "int8", [image(8).numpy()], tmp_path / "int8.tflite")
+        assert delegates(tmp_path / "int8.tflite") == 1
+    else:
+        with pytest.raises(ValueError, match="pads with infinity"):
+            LITERT.reduce(path, "int8", [image(8).numpy()], tmp_path / "int8.tflite")
+
+
 def test_other_padding_is_left_as_it_is(tmp_path):
     module = torch.nn.ConstantPad2d(1, 5.0)
     path = converted(module, 8, tmp_path / "pad.tflite")
