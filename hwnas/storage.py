@@ -2,8 +2,9 @@
 
 import fcntl
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """The value as an indented JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def without_nan(value: Any) -> Any:
+    """The same, with None for numbers that JSON has not: NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

@@ -12,6 +12,8 @@ from hwnas.runtimes.quiet import quiet
 from hwnas.spaces.layers import Shape
 
 MOST_CHARACTERS = 200  # of what a converter said
+WITHOUT_INT8 = ("STABLEHLO_REDUCE_WINDOW",)  # pooling that is none of TFLite's own
+MOST_DIMENSIONS = 5  # of a tensor that an int8 TFLite file can hold
 DATA_DEPENDENT = re.compile(r"dynamic control flow|data-dependent|DataDependent|UserErrorType\.DYNAMIC", re.IGNORECASE)
 
 
@@ -31,6 +33,35 @@ def conversion_error(module: nn.Module, input_shape: Shape, runtime: str, error:
         f"the {runtime} converter does not know the operator {operator}, which layer {layer} uses; replace that layer "
         "by one of standard operators"
     )
+
+
+def reduction_error(path: Path, runtime: str, precision: str, error: Exception) -> UserError:
+    """What the user can do about the error that making less precise numbers of an fp32 file ended with."""
+    culprit = _int8_culprit(path, str(error)) if runtime == "litert" else ""
+    return UserError(
+        f"the {runtime} file of {precision} cannot be made or does not run: {culprit}{type(error).__name__}: "
+        f"{_short(str(error))}; leave {precision} out of --precisions" + (", or replace that layer" if culprit else "")
+    )
+
+
+def _int8_culprit(path: Path, said: str) -> str:
+    """The operator of a TFLite file that a quantiser stumbled over, and its layer; empty where neither tells."""
+    from hwnas.runtimes.litert_graph import Graph
+
+    graph = Graph.opened(path.read_bytes())
+    for node in graph.graph.operators:
+        (name, *_), kind = [graph.graph.tensors[i].name.decode() for i in node.outputs], graph.kind(node)
+        if kind in WITHOUT_INT8 or len(graph.shape(node.outputs[0])) > MOST_DIMENSIONS or f"{name}." in said:
+            return f"the operator {kind} of layer {_layer_of(name)} has no int8: "
+    return ""
+
+
+def _layer_of(tensor: str) -> str:
+    """`stem.1 (AvgPool2d)`, of a name as litert-torch gives it: WRAPPER/NET_wrapped/Sequential_stem/AvgPool2d_1;3."""
+    inside = [step.rpartition(".")[2].partition("_") for step in tensor.partition(";")[0].split("/")[2:]]
+    if not inside:
+        return "the module itself"
+    return f"{'.'.join(name for _, _, name in inside)} ({inside[-1][0]})"
 
 
 def _untraceable(error: Exception) -> UserError:

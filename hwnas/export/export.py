@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from hwnas.errors import UserError
-from hwnas.export.diagnosis import conversion_error
+from hwnas.export.diagnosis import conversion_error, reduction_error
 from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES
 from hwnas.runtimes.runtime import Precision, run_each
 from hwnas.search.evidence import wilson_interval
@@ -53,6 +52,7 @@ class Exported:
     test_accuracy_interval: tuple[float, float]  # 95 %
     drop_points: float  # percentage points of accuracy lost against the module, on the same images
     operators: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # of these, what ran as plain CPU code, outside the delegate
     seconds: float = 0.0  # to make and to check it
     failed: str = ""  # why the file must not be used
     fine_tuned: dict[str, Any] = field(default_factory=dict)  # how its weights were, for int8, and what it lost before
@@ -138,10 +138,7 @@ def reduce(
         RUNTIMES[runtime].write_metadata(path, dict(metadata))
         found = logits_of(path, runtime, ref.images)
     except Exception as error:  # noqa: BLE001 quantisers and runtimes raise whatever they meet
-        raise UserError(
-            f"the {runtime} file of {precision} cannot be made or does not run: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}; leave {precision} out of --precisions"
-        ) from None
+        raise reduction_error(model_path(folder, runtime), runtime, precision, error) from None
     drop_points = 100 * (ref.accuracy - float((found.argmax(1) == ref.labels).mean()))
     failed = ""
     if not np.isfinite(found).all():
@@ -164,7 +161,10 @@ def relative_error(found: Floats, expected: Floats) -> float:
 def _described(path: Path, runtime: str, precision: Precision, found: Floats, ref: Reference, failed: str) -> Exported:
     """A file by its logits; one that failed gets a name that says so."""
     accuracy = float((found.argmax(1) == ref.labels).mean())
-    operators = dict(sorted(Counter(RUNNABLE[runtime].operators(path)).items()))
+    operators, left_out = (
+        dict(sorted(Counter(names).items()))
+        for names in (RUNNABLE[runtime].operators(path), RUNNABLE[runtime].left_out(path))
+    )
     return Exported(
         (path.rename(failed_path(path)) if failed else path).name,
         runtime,
@@ -177,6 +177,7 @@ def _described(path: Path, runtime: str, precision: Precision, found: Floats, re
         test_accuracy_interval=wilson_interval(accuracy, len(ref.labels)),
         drop_points=100 * (ref.accuracy - accuracy),
         operators=operators,
+        left_out=left_out,
         failed=failed,
     )
 

@@ -84,6 +84,9 @@ class ExecuTorch:
             if isinstance(call, DelegateCall | KernelCall)
         ]
 
+    def left_out(self, path: Path) -> list[str]:
+        return []  # the file tells its delegate's parts alone
+
     def load(self, path: Path, threads: int) -> LoadedModel:
         """XNNPACK's threads are the process's: `threads` has no effect."""
         return LoadedExecuTorch(path)

@@ -60,6 +60,9 @@ class FakeRuntime:
     def operators(self, path: Path) -> list[str]:
         return [layer["type"] for block in read_json(path)["blocks"] for layer in block["layers"]]
 
+    def left_out(self, path: Path) -> list[str]:
+        return []
+
     def load(self, path: Path, threads: int) -> LoadedModel:
         raise UserError(f"{path} holds no weights: the fake runtime cannot run it; choose a profile of a real runtime")
 

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata as packages
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 INTERPRETERS = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter"}
 METADATA_NAME = "hwnas"
+DELEGATE = "DELEGATE"  # what an interpreter calls a part that a delegate took over
 DYNAMIC_IS_WRONG = (
     "tflite-runtime 2.14 loads such files and returns wrong values without a word; use ai-edge-litert, or the int8 file"
 )
@@ -74,6 +75,22 @@ def _has_dynamic_range(interpreter: Any) -> bool:
         for node in interpreter._get_ops_details()
         if node["op_name"] in weighted
     )
+
+
+def _outside_delegates(operators: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of those that no delegate took over: an interpreter lists all of them, and each part of a delegate."""
+    own = [operator for operator in operators if operator["op_name"] != DELEGATE]
+    makers = {int(tensor): operator for operator in own for tensor in operator["outputs"]}
+    inside: set[int] = set()
+    for taken in (operator for operator in operators if operator["op_name"] == DELEGATE):
+        inputs, left = {int(tensor) for tensor in taken["inputs"]}, [int(tensor) for tensor in taken["outputs"]]
+        while left:
+            tensor = left.pop()
+            maker = makers.get(tensor)
+            if tensor not in inputs and maker is not None and maker["index"] not in inside:
+                inside.add(maker["index"])
+                left += [int(source) for source in maker["inputs"]]
+    return [str(operator["op_name"]) for operator in own if operator["index"] not in inside]
 
 
 def _to_stored(x: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:
@@ -146,6 +163,9 @@ class LiteRT:
         from hwnas.runtimes.litert_graph import operator_names
 
         return operator_names(path.read_bytes())
+
+    def left_out(self, path: Path) -> list[str]:
+        return _outside_delegates(LoadedLiteRT(path, 1).interpreter._get_ops_details())
 
     def load(self, path: Path, threads: int) -> LoadedModel:
         return LoadedLiteRT(path, threads)

@@ -69,6 +69,10 @@ class Converter(Protocol):
 class Runnable(Converter, Protocol):
     """Makes files that this host can run, and so check."""
 
+    def left_out(self, path: Path) -> list[str]:
+        """The names of the operators that the delegate leaves to plain CPU code, as this host's runtime decides."""
+        ...
+
     def load(self, path: Path, threads: int) -> LoadedModel:
         """The model, ready to run; any exception means that the file is bad."""
         ...

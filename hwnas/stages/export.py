@@ -13,7 +13,7 @@ from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import Run, say
 from hwnas.stages.shipping import FORMATS, SHIPPED, Choices, Form, Plan, Shipment, failures, key_of, ship
 from hwnas.stages.train import build_network, checkpoint_name
-from hwnas.storage import Record, read_json
+from hwnas.storage import Record, read_json, without_nan
 from hwnas.train import MEAN, STD, load_checkpoint, stored_size
 
 LOG = "export.log"  # of a run directory: what the converters printed
@@ -52,11 +52,13 @@ def shipped(out: Path, shipment: Shipment, choices: Choices) -> Record:
         for form in choices.forms:
             if form[0] not in FORMATS.values():
                 record["files"][key_of(form)] = _unchecked(shipment, form, temporary)
+        (out / "export.json").unlink(missing_ok=True)  # it tells of files that go now
         shutil.rmtree(out / "export", ignore_errors=True)
         temporary.rename(out / "export")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return record
+    told: Record = without_nan(record)
+    return told
 
 
 def check_sound(record: Record, folder: Path) -> None:

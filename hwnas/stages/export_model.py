@@ -155,10 +155,11 @@ def _check_outputs(brought: Brought, options: ModelOptions, num_classes: int) ->
     try:
         with torch.no_grad():
             found = brought.module(torch.zeros(1, 3, side, side))
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 it is the user's own code
         raise UserError(
-            f"{options.model} does not run on an image of {side} x {side} pixels: {' '.join(str(error).split())[:200]}"
-            "; choose another --resolution"
+            f"{options.model} does not run on a float32 image of {side} x {side} pixels: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}; give the --resolution that it is for, or a model that takes one "
+            "image (1, 3, height, width)"
         ) from None
     if not isinstance(found, torch.Tensor) or tuple(found.shape) != (1, num_classes):
         what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__

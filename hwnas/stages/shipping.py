@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -325,7 +326,8 @@ def _slower(file: Record, files: Mapping[str, Record]) -> str:
         if target.runtime == file["runtime"]
         for operator, why in target.slow_in(file["operators"], file["precision"]).items()
     }
-    return f"{own:.3g} ms here, fp32 {exact:.3g} ms" + "".join(f"; {reason}" for reason in sorted(reasons))
+    left = [f"{count} x {operator} run outside the delegate" for operator, count in file["left_out"].items()]
+    return f"{own:.3g} ms here, fp32 {exact:.3g} ms" + "".join(f"; {reason}" for reason in [*sorted(reasons), *left])
 
 
 def _structure(name: str, exported: Mapping[str, Exported]) -> Record:
@@ -334,7 +336,7 @@ def _structure(name: str, exported: Mapping[str, Exported]) -> Record:
     for key, file in exported.items():
         if file.runtime != target.runtime:
             continue
-        outside = target.outside(file.operators, file.precision)
+        outside = dict(Counter(target.outside(file.operators, file.precision)) | Counter(file.left_out))
         refused = target.refused.get(file.precision, "")
         found[key] = {"falls_back_to_cpu": outside} | ({"refused": refused} if refused else {})
     return {"executor": target.executor, "files": found}

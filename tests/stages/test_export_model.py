@@ -163,6 +163,19 @@ def test_the_card_and_the_log_stand_beside(exported):
         ("plain", "none", ("--budget-ms", "3"), "--budget-ms has no meaning with --model"),
         ("plain", "none", ("--labels", "absent.txt"), "--labels absent.txt is not there"),
         ("branch", "none", (), r"dynamic control flow.*brought_models.py, line \d+: return x if x.sum\(\) > 0 else -x"),
+        (
+            "particular",
+            "none",
+            (),
+            r"does not run on a float32 image of 32 x 32 pixels: AssertionError: Wrong image heig",
+        ),
+        (
+            "divided",
+            "none",
+            ("--precisions", "int8", "--formats", "tflite"),
+            r"int8 cannot be made .*: the operator STABLEHLO_REDUCE_WINDOW of layer 2 \(AvgPool2d\) has no int8: .*; "
+            "leave int8 out of --precisions, or replace that layer",
+        ),
         ("bessel", "none", (), r"does not know the operator \S*bessel_j0\S*, which layer 2 \(Bessel\) uses"),
     ],
 )
@@ -232,6 +245,30 @@ def test_outputs_and_classes_must_agree(hwnas, tmp_path):
     labels.write_text("\n".join("123456789x"))
     done = export(hwnas, tmp_path / "out", "plain", "--labels", labels)
     assert "--labels has no class '0', which the data has" in done.stderr
+
+
+def test_what_runs_outside_the_delegate_is_told(hwnas, tmp_path):
+    """XNNPACK takes no depthwise convolution of a dynamic-range file, whatever its list of operators says."""
+    done = export(hwnas, tmp_path / "out", "depthwise", "--precisions", "dynamic", "--formats", "tflite")
+    assert done.returncode == 0, done.stderr
+    record = read_json(tmp_path / "out" / "export.json")
+    assert record["files"]["litert"]["left_out"] == {}
+    assert record["files"]["litert_dynamic"]["left_out"] == {"DEPTHWISE_CONV_2D": 1}
+    android = record["targets"]["android"]["files"]
+    assert android["litert_dynamic"] == {"falls_back_to_cpu": {"DEPTHWISE_CONV_2D": 1}}
+    assert android["litert"] == {"falls_back_to_cpu": {}}
+
+
+def test_numbers_that_are_none_are_null(hwnas, tmp_path):
+    """JSON has no NaN: browsers refuse such a file."""
+    network = plain()
+    torch.nn.init.constant_(network[-1].bias, torch.nan)
+    torch.save(network.state_dict(), tmp_path / "nan.pt")
+    done = export(hwnas, tmp_path / "out", "plain", "--formats", "onnx", weights=tmp_path / "nan.pt")
+    assert done.returncode != 0
+    content = (tmp_path / "out" / "export.json").read_text()
+    assert "NaN" not in content
+    assert json.loads(content)["files"]["ort"]["max_relative_error"] is None
 
 
 def test_what_failed_is_kept_under_another_name(hwnas, tmp_path, monkeypatch):

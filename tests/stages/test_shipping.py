@@ -5,7 +5,7 @@ from hwnas.stages.shipping import _slower
 
 def files(int8_ms, runtime="ort", operators=("QuantizeLinear", "HardSwish")):
     """A runtime's fp32 and int8 file, as `export.json` tells of them."""
-    exact = {"runtime": runtime, "precision": "fp32", "operators": {}, "latency_ms": {"1": 2.0}}
+    exact = {"runtime": runtime, "precision": "fp32", "operators": {}, "left_out": {}, "latency_ms": {"1": 2.0}}
     int8 = {"precision": "int8", "operators": dict.fromkeys(operators, 1), "latency_ms": {"1": int8_ms}}
     return {runtime: exact, f"{runtime}_int8": exact | int8}
 
