@@ -1,8 +1,11 @@
 // Classifies pictures in the page with onnxruntime-web. Nothing leaves the device.
-import * as ort from "./ort.wasm.min.mjs";
+import * as ort from "./ort.webgpu.min.mjs";
 
 const TOP = 3;
 const TIMED_RUNS = 10;
+const NAMES = { webgpu: "WebGPU", wasm: "WebAssembly" };
+// What WebGPU computes well, and what an adapter must be able to for it; int8 models are floats with extra work there.
+const ADAPTER_FEATURES = { fp32: [], fp16: ["shader-f16"] };
 
 /** Pixels (RGBA, side x side) -> normalised values (3, side, side), as preprocessing.json says. */
 export function normalised(pixels, side, how) {
@@ -53,7 +56,16 @@ async function bitmapOf(url) {
   return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
 }
 
+/** Whether a model of this precision can be tried with WebGPU here. */
+async function hasWebgpu(precision) {
+  const features = ADAPTER_FEATURES[precision];
+  if (!features || !navigator.gpu) return false;
+  const adapter = await navigator.gpu.requestAdapter();
+  return Boolean(adapter) && features.every((feature) => adapter.features.has(feature));
+}
+
 class Classifier {
+  /** Computes with WebGPU where that gives the golden values, else with WebAssembly; throws where neither does. */
   static async load() {
     const json = (url) => fetch(url).then((answer) => answer.json());
     const own = new Classifier();
@@ -62,11 +74,29 @@ class Classifier {
     own.labels = (await (await fetch("labels.txt")).text()).trimEnd().split("\n");
     ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
     ort.env.wasm.numThreads = 1; // more need headers that not every server sends
-    const model = await (await fetch(own.golden.model)).arrayBuffer();
-    own.session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+    own.model = new Uint8Array(await (await fetch(own.golden.model)).arrayBuffer());
+    own.note = "";
+    try {
+      if (await hasWebgpu(own.golden.precision)) {
+        await own.compute("webgpu");
+        return own;
+      }
+    } catch (error) {
+      own.note = `; WebGPU is not used: ${error.message ?? error}`;
+      await own.session?.release().catch(() => undefined); // it may be what failed
+    }
+    await own.compute("wasm");
     return own;
   }
 
+  /** Makes a session of this provider and checks it. */
+  async compute(provider) {
+    this.provider = provider;
+    this.session = await ort.InferenceSession.create(this.model, { executionProviders: [provider] });
+    this.goldenError = await this.checkGolden();
+  }
+
+  /** The logits, when they are there: also after work on a GPU. */
   async run(tensor) {
     const found = await this.session.run({ [this.session.inputNames[0]]: tensor });
     return found[this.session.outputNames[0]].data;
@@ -109,13 +139,24 @@ async function show(classifier, source) {
     return row;
   });
   document.getElementById("classes").replaceChildren(...rows);
-  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture`;
+  const computer = NAMES[classifier.provider];
+  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture, by ${computer}`;
 }
 
-function listen(classifier, report) {
+function listen(classifier, ready, report) {
   const drop = document.getElementById("drop");
-  const take = (files) => files[0] && show(classifier, URL.createObjectURL(files[0])).catch(report);
-  document.getElementById("file").addEventListener("change", (event) => take(event.target.files));
+  let last = Promise.resolve(); // one picture after the other: a session computes one at a time
+  const take = ([file]) => {
+    if (!file) return;
+    const source = URL.createObjectURL(file);
+    last = last.then(() => show(classifier, source)).then(ready, report);
+  };
+  for (const id of ["stored", "taken"]) {
+    document.getElementById(id).addEventListener("change", (event) => {
+      take(event.target.files);
+      event.target.value = ""; // the same picture again is a change, too
+    });
+  }
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.classList.add("over");
@@ -134,11 +175,12 @@ async function main() {
   try {
     if ("serviceWorker" in navigator) await navigator.serviceWorker.register("offline.js").catch(() => undefined);
     const classifier = await Classifier.load();
-    const error = await classifier.checkGolden();
-    listen(classifier, report);
+    const right = `ready: the golden picture is right to ${classifier.goldenError.toExponential(1)}${classifier.note}`;
+    const ready = () => (status.textContent = right);
     const asked = new URLSearchParams(location.search).get("picture");
     if (asked) await show(classifier, asked);
-    status.textContent = `ready: the golden picture is right to ${error.toExponential(1)}`;
+    listen(classifier, ready, report);
+    ready();
   } catch (error) {
     report(error);
   }

@@ -52,7 +52,8 @@ def fill_kit(
     for name in BESIDE:
         shutil.copyfile(exported / name, assets / name)
     golden = read_json(exported / LOGITS)
-    write_json(assets / LOGITS, {"image": IMAGE, "model": model, **golden["files"][source.name]})
+    described = {"image": IMAGE, "model": model, "precision": precision, **golden["files"][source.name]}
+    write_json(assets / LOGITS, described)
     for name in target.needs:
         if files is not None:
             shutil.copyfile(files / name, temporary / name)

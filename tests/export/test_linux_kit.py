@@ -103,6 +103,34 @@ def test_a_picture_that_is_none_is_one_line(exported_folder, tmp_path):
     assert "cannot be read" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--threads", "0"), "argument --threads: '0' is no whole number from 1 to 256"),
+        (("--threads=-2",), "'-2' is no whole number"),
+        (("--threads", "many"), "'many' is no whole number"),
+        (("--threads", "100000"), "'100000' is no whole number from 1 to 256"),
+        (("--top", "0"), "argument --top: '0' is no whole number from 1 on"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_line(arguments, told):
+    done = run(load_target("linux").folder, "photo.jpg", *arguments)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "golden.json", "model.tflite"])
+def test_a_kit_that_is_not_whole_is_one_line(exported_folder, tmp_path, name):
+    kit = filled(exported_folder, tmp_path / "kit")
+    (kit / name).unlink()
+    done = run(kit, kit / "golden.png")
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert f"{kit} is no whole kit: " in line
+    assert name in line
+
+
 @pytest.mark.parametrize("target", target_names())
 def test_a_filled_kit_is_whole_and_true_to_the_export(exported_folder, tmp_path, target):
     chosen = load_target(target)
@@ -115,6 +143,7 @@ def test_a_filled_kit_is_whole_and_true_to_the_export(exported_folder, tmp_path,
     golden = read_json(assets / "golden.json")
     suffix = {"litert": ".tflite", "ort": ".onnx"}[chosen.runtime]
     assert golden["model"] == f"model{suffix}"
+    assert golden["precision"] == "fp32"
     assert (assets / golden["model"]).read_bytes() == (exported / f"model{suffix}").read_bytes()
     for name in ("labels.txt", "preprocessing.json", "golden.png", "MODEL_CARD.md"):
         assert (assets / name).read_bytes() == (exported / name).read_bytes()
@@ -150,7 +179,7 @@ def test_a_kit_does_not_overwrite_and_does_not_take_what_failed(exported_folder,
 
 
 def test_files_that_the_kit_needs_are_named(exported_folder, tmp_path):
-    with pytest.raises(UserError, match=r"has no ort\.wasm\.min\.mjs.*npm install onnxruntime-web"):
+    with pytest.raises(UserError, match=r"has no ort\.webgpu\.min\.mjs.*npm install onnxruntime-web"):
         filled(exported_folder, tmp_path / "kit", "web", files=tmp_path)
     shutil.rmtree(tmp_path / "kit", ignore_errors=True)
 
