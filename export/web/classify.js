@@ -1,11 +1,27 @@
 // Classifies pictures in the page with onnxruntime-web. Nothing leaves the device.
-import * as ort from "./ort.webgpu.min.mjs";
+import * as wasm from "./ort.wasm.min.mjs";
 
 const TOP = 3;
 const TIMED_RUNS = 10;
 const NAMES = { webgpu: "WebGPU", wasm: "WebAssembly" };
-// What WebGPU computes well, and what an adapter must be able to for it; int8 models are floats with extra work there.
-const ADAPTER_FEATURES = { fp32: [], fp16: ["shader-f16"] };
+// Loaded where there is a GPU: they are twice as large, and slower without one.
+const WEBGPU = "./ort.webgpu.min.mjs";
+const WEBGPU_FILES = [WEBGPU, "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
+// What of a GPU a model of this precision needs; int8 models would be floats with extra work there.
+const GPU_FEATURES = { fp32: [], fp16: ["shader-f16"] };
+// Of which onnxruntime-web's kernels want as much as there is.
+const GPU_LIMITS = [
+  "maxBindGroups",
+  "maxBufferSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeWorkgroupsPerDimension",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+];
 
 /** Pixels (RGBA, side x side) -> normalised values (3, side, side), as preprocessing.json says. */
 export function normalised(pixels, side, how) {
@@ -56,12 +72,23 @@ async function bitmapOf(url) {
   return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
 }
 
-/** Whether a model of this precision can be tried with WebGPU here. */
-async function hasWebgpu(precision) {
-  const features = ADAPTER_FEATURES[precision];
-  if (!features || !navigator.gpu) return false;
-  const adapter = await navigator.gpu.requestAdapter();
-  return Boolean(adapter) && features.every((feature) => adapter.features.has(feature));
+/**
+ * A GPU for models of this precision, or undefined; throws where there is an adapter that gives no device.
+ * Asked for here, because onnxruntime-web never comes back where its own question is refused. An adapter that is
+ * software is no GPU: WebAssembly is far faster.
+ */
+async function gpuDevice(precision) {
+  const requiredFeatures = GPU_FEATURES[precision];
+  const adapter = requiredFeatures && (await navigator.gpu?.requestAdapter());
+  if (!adapter || adapter.info?.isFallbackAdapter || !requiredFeatures.every((feature) => adapter.features.has(feature))) return undefined;
+  const requiredLimits = Object.fromEntries(GPU_LIMITS.map((name) => [name, adapter.limits[name]]));
+  return adapter.requestDevice({ requiredFeatures, requiredLimits });
+}
+
+/** Puts files where offline.js looks for them. */
+async function keepOffline(files) {
+  const cache = await caches.open("classifier");
+  for (const file of files) if (!(await cache.match(file))) await cache.add(file);
 }
 
 class Classifier {
@@ -72,26 +99,29 @@ class Classifier {
     own.how = await json("preprocessing.json");
     own.golden = await json("golden.json");
     own.labels = (await (await fetch("labels.txt")).text()).trimEnd().split("\n");
-    ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-    ort.env.wasm.numThreads = 1; // more need headers that not every server sends
     own.model = new Uint8Array(await (await fetch(own.golden.model)).arrayBuffer());
     own.note = "";
     try {
-      if (await hasWebgpu(own.golden.precision)) {
-        await own.compute("webgpu");
+      const device = await gpuDevice(own.golden.precision);
+      if (device) {
+        await own.compute(await import(WEBGPU), { name: "webgpu", device });
+        keepOffline(WEBGPU_FILES).catch(() => undefined); // WebAssembly is kept in any case
         return own;
       }
     } catch (error) {
       own.note = `; WebGPU is not used: ${error.message ?? error}`;
       await own.session?.release().catch(() => undefined); // it may be what failed
     }
-    await own.compute("wasm");
+    await own.compute(wasm, { name: "wasm" });
     return own;
   }
 
-  /** Makes a session of this provider and checks it. */
-  async compute(provider) {
-    this.provider = provider;
+  /** Makes a session of this provider in this build of the runtime, and checks it. */
+  async compute(ort, provider) {
+    ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+    ort.env.wasm.numThreads = 1; // more need headers that not every server sends
+    this.ort = ort;
+    this.computer = NAMES[provider.name];
     this.session = await ort.InferenceSession.create(this.model, { executionProviders: [provider] });
     this.goldenError = await this.checkGolden();
   }
@@ -104,7 +134,7 @@ class Classifier {
 
   tensorOf(bitmap) {
     const side = this.how.center_crop_px;
-    return new ort.Tensor("float32", normalised(pixelsOf(bitmap, this.how), side, this.how), [1, 3, side, side]);
+    return new this.ort.Tensor("float32", normalised(pixelsOf(bitmap, this.how), side, this.how), [1, 3, side, side]);
   }
 
   /** Throws where this browser computes something else than the machine that exported the model. */
@@ -139,8 +169,7 @@ async function show(classifier, source) {
     return row;
   });
   document.getElementById("classes").replaceChildren(...rows);
-  const computer = NAMES[classifier.provider];
-  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture, by ${computer}`;
+  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture, by ${classifier.computer}`;
 }
 
 function listen(classifier, ready, report) {

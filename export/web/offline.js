@@ -1,12 +1,13 @@
 // Service worker: after one visit the page works without a network.
+// classify.js adds what WebGPU needs, where it computes.
 const CACHE = "classifier";
 const FILES = [
   "./",
   "index.html",
   "classify.js",
-  "ort.webgpu.min.mjs",
-  "ort-wasm-simd-threaded.asyncify.mjs",
-  "ort-wasm-simd-threaded.asyncify.wasm",
+  "ort.wasm.min.mjs",
+  "ort-wasm-simd-threaded.mjs",
+  "ort-wasm-simd-threaded.wasm",
   "model.onnx",
   "labels.txt",
   "preprocessing.json",

@@ -136,7 +136,8 @@ def test_a_filled_kit_is_whole_and_true_to_the_export(exported_folder, tmp_path,
     chosen = load_target(target)
     files = tmp_path / "files"
     files.mkdir()
-    for name in chosen.needs:
+    extra = chosen.optional.get("fp32", ())
+    for name in {*chosen.needs, *extra}:
         (files / name).write_text("as given")
     kit = filled(exported_folder, tmp_path / "kit", target, files=files if chosen.needs else None)
     assets, exported = kit / chosen.assets, exported_folder / "export"
@@ -149,7 +150,7 @@ def test_a_filled_kit_is_whole_and_true_to_the_export(exported_folder, tmp_path,
         assert (assets / name).read_bytes() == (exported / name).read_bytes()
     assert golden["logits"] == read_json(exported / "golden.json")["files"][f"model{suffix}"]["logits"]
     assert len(golden["logits"]) == len((assets / "labels.txt").read_text().splitlines())
-    assert all((kit / name).read_text() == "as given" for name in chosen.needs)
+    assert all((kit / name).read_text() == "as given" for name in {*chosen.needs, *extra})
     assert (kit / "README.md").exists()
     assert not (kit / "target.yaml").exists()
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -179,9 +180,24 @@ def test_a_kit_does_not_overwrite_and_does_not_take_what_failed(exported_folder,
 
 
 def test_files_that_the_kit_needs_are_named(exported_folder, tmp_path):
-    with pytest.raises(UserError, match=r"has no ort\.webgpu\.min\.mjs.*npm install onnxruntime-web"):
+    with pytest.raises(UserError, match=r"has no ort\.wasm\.min\.mjs.*npm install onnxruntime-web"):
         filled(exported_folder, tmp_path / "kit", "web", files=tmp_path)
     shutil.rmtree(tmp_path / "kit", ignore_errors=True)
+
+
+def test_files_that_the_kit_can_do_without_are_copied_where_they_serve_the_precision(exported_folder, tmp_path):
+    web = load_target("web")
+    for name in web.needs:
+        (tmp_path / name).write_text("as given")
+    extra = set(web.optional["fp32"])
+    assert not extra & {
+        path.name for path in filled(exported_folder, tmp_path / "without", "web", files=tmp_path).iterdir()
+    }
+    for name in extra:
+        (tmp_path / name).write_text("as given")
+    for precision, copied in (("fp16", extra), ("int8", set())):
+        kit = filled(exported_folder, tmp_path / precision, "web", precision, files=tmp_path)
+        assert extra & {path.name for path in kit.iterdir()} == copied
 
 
 def test_a_target_with_a_mistake_is_one_line(tmp_path):

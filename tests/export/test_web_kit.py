@@ -18,6 +18,8 @@ from hwnas.storage import read_json, write_json
 ORT_WEB = Path(__file__).parents[2] / "node_modules" / "onnxruntime-web" / "dist"  # after `npm install onnxruntime-web`
 # WebGPU computed by the processor; Chromium on servers has no other adapter
 SOFTWARE_WEBGPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+# the page takes no software adapter for a GPU, unless told that it is none
+AS_GPU = "Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { value: false });"
 NOT_OF_THE_PAGE = {"README.md", "MODEL_CARD.md", "offline.js"}
 
 
@@ -100,19 +102,18 @@ def classified(page):
     return page.text("#classes").split()[0]
 
 
-def shown(browser, folder, before=""):
+def shown_by(page, address):
     """(status, likeliest class, latency) of the golden picture."""
-    page = Page(browser, before)
-    with served(folder) as address:
-        status = opened(page, address + "?picture=golden.png")
-        assert status.startswith("ready: the golden picture is right to"), status
-        return status, classified(page), page.text("#latency")
+    status = opened(page, address + "?picture=golden.png")
+    assert status.startswith("ready: the golden picture is right to"), status
+    return status, classified(page), page.text("#latency")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_page_computes_the_golden_picture_and_names_its_class(kit, browser, precision):
     folder = kit(precision)
-    status, best, latency = shown(browser, folder)
+    with served(folder) as address:
+        status, best, latency = shown_by(Page(browser), address)
     assert "WebGPU" not in status
     assert best == best_of(folder)
     assert re.fullmatch(r"\d+\.\d\d ms a picture, by WebAssembly", latency)
@@ -126,34 +127,111 @@ def test_the_page_says_when_its_preprocessing_is_wrong(kit, browser):
         assert "the golden picture gives other values than expected" in opened(Page(browser), address)
 
 
-# int8 is never computed with WebGPU
-@pytest.mark.parametrize(("precision", "computer"), [("fp32", "WebGPU"), ("fp16", "WebGPU"), ("int8", "WebAssembly")])
-def test_an_adapter_for_the_models_precision_is_used(kit, webgpu_browser, precision, computer):
-    folder, feature = kit(precision), {"fp16": "shader-f16"}.get(precision)
+@pytest.fixture
+def gpu_page(webgpu_browser):
+    """A script that runs first -> a page with an adapter that passes for a GPU."""
+
+    def page(before="", feature=None):
+        found = Page(webgpu_browser, AS_GPU + before)
+        found.open("chrome://version")  # where the script is not run, and WebGPU is there
+        features = found.value("navigator.gpu?.requestAdapter().then((found) => found && [...found.features])")
+        if not features or (feature and feature not in features):
+            pytest.skip(f"this Chromium has no software adapter{' with ' * bool(feature)}{feature or ''}")
+        return found
+
+    return page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "feature"), [("fp32", None), ("fp16", "shader-f16")])
+def test_webgpu_computes_where_there_is_an_adapter_also_offline(kit, gpu_page, precision, feature):
+    folder, page = kit(precision), gpu_page(feature=feature)
     with served(folder) as address:
-        page = Page(webgpu_browser)
-        page.open(address)
-        features = page.value("navigator.gpu?.requestAdapter().then((found) => found && [...found.features])")
-    if not features or (feature and feature not in features):
-        pytest.skip(f"this Chromium has no software adapter for {precision}")
-    status, best, latency = shown(webgpu_browser, folder)
-    assert "WebGPU is not used" not in status
+        found = [shown_by(page, address)]
+        page.value("navigator.serviceWorker.ready.then(() => true)")
+        last = load_target("web").optional[precision][-1]
+        page.until(f"caches.match('{last}').then(Boolean)")
+    found.append(shown_by(page, address))
+    for status, best, latency in found:
+        assert "WebGPU is not used" not in status
+        assert best == best_of(folder)
+        assert latency.endswith(" ms a picture, by WebGPU")
+
+
+def test_int8_and_software_adapters_are_left_to_webassembly(kit, gpu_page, webgpu_browser):
+    for precision, page in (("int8", gpu_page()), ("fp32", Page(webgpu_browser))):
+        folder = kit(precision)
+        with served(folder) as address:
+            status, best, latency = shown_by(page, address)
+        assert "WebGPU" not in status
+        assert best == best_of(folder)
+        assert latency.endswith(" by WebAssembly")
+
+
+DEVICE = (
+    "const given = GPUAdapter.prototype.requestDevice;"
+    "GPUAdapter.prototype.requestDevice = async function (wish) {{ {} }};"
+)
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("throw new Error('no driver');", "; WebGPU is not used: no driver"),
+        ("const lost = await given.call(this, wish); lost.destroy(); return lost;", "; WebGPU is not used: "),
+    ],
+)
+def test_where_a_device_fails_webassembly_computes(kit, gpu_page, device, told):
+    folder, page = kit("fp32"), gpu_page(DEVICE.format(device))
+    with served(folder) as address:
+        status, best, latency = shown_by(page, address)
+    assert told in status
     assert best == best_of(folder)
-    assert latency.endswith(f" ms a picture, by {computer}")
+    assert latency.endswith(" by WebAssembly")
+
+
+def test_without_the_files_of_webgpu_webassembly_computes(kit, gpu_page):
+    folder, page = kit("fp32"), gpu_page()
+    for name in load_target("web").optional["fp32"]:
+        (folder / name).unlink()
+    with served(folder) as address:
+        status, best, latency = shown_by(page, address)
+    assert "; WebGPU is not used: Failed to fetch" in status
+    assert best == best_of(folder)
+    assert latency.endswith(" by WebAssembly")
+
+
+@pytest.mark.slow
+def test_where_webgpu_computes_other_values_webassembly_computes(kit, gpu_page):
+    folder = kit("fp32")
+    runtime = folder / load_target("web").optional["fp32"][0]
+    # the same runtime, with every logit's sign turned
+    wrong = "const { env, Tensor, InferenceSession: Right } = await import('./right.mjs'); export { env, Tensor };"
+    wrong += "export const InferenceSession = { create: async (...wish) => { const right = await Right.create(...wish);"
+    wrong += " return { inputNames: right.inputNames, outputNames: right.outputNames, release: () => right.release(),"
+    wrong += " run: async (feeds) => { const found = await right.run(feeds), name = right.outputNames[0];"
+    wrong += " return { [name]: { data: found[name].data.map((x) => -x) } }; } }; } };"
+    runtime.rename(folder / "right.mjs")
+    runtime.write_text(wrong)
+    page = gpu_page()
+    with served(folder) as address:
+        status, best, latency = shown_by(page, address)
+    assert "; WebGPU is not used: the golden picture gives other values than expected" in status
+    assert best == best_of(folder)
+    assert latency.endswith(" by WebAssembly")
 
 
 @pytest.mark.parametrize(
     ("request_adapter", "told"),
-    [
-        ("async () => { throw new Error('no driver'); }", "; WebGPU is not used: no driver"),
-        ("async () => ({ features: new Set(), limits: {} })", "; WebGPU is not used: "),  # and no device
-        ("async () => null", ""),
-    ],
+    [("async () => { throw new Error('no driver'); }", "; WebGPU is not used: no driver"), ("async () => null", "")],
 )
-def test_where_webgpu_fails_webassembly_computes(kit, browser, request_adapter, told):
+def test_where_no_adapter_comes_webassembly_computes(kit, browser, request_adapter, told):
     folder = kit("fp32")
-    before = f"Object.defineProperty(navigator, 'gpu', {{ value: {{ requestAdapter: {request_adapter} }} }});"
-    status, best, latency = shown(browser, folder, before)
+    page = Page(
+        browser, f"Object.defineProperty(navigator, 'gpu', {{ value: {{ requestAdapter: {request_adapter} }} }});"
+    )
+    with served(folder) as address:
+        status, best, latency = shown_by(page, address)
     assert told in status
     assert ("WebGPU" in status) == bool(told)
     assert best == best_of(folder)
@@ -194,4 +272,5 @@ def test_the_service_worker_keeps_every_file_of_the_page(kit):
     folder = kit("fp32")
     listed = re.search(r"FILES = \[(.*?)\]", (folder / "offline.js").read_text(), re.DOTALL)[1]
     kept = set(re.findall(r'"([^"]+)"', listed))
-    assert kept - {"./"} == {path.name for path in folder.iterdir()} - NOT_OF_THE_PAGE
+    webgpu = set(load_target("web").optional["fp32"])  # classify.js keeps those itself
+    assert kept - {"./"} == {path.name for path in folder.iterdir()} - NOT_OF_THE_PAGE - webgpu

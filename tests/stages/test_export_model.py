@@ -263,7 +263,7 @@ def test_a_kit_is_filled_from_the_command_line(hwnas, exported, tmp_path):
     out, _ = exported
     done = hwnas("bundle", "--out", out, "--target", "web", "--precision", "int8", "--to", tmp_path / "kit")
     assert done.returncode == 0, done.stderr
-    assert "it still needs ort.webgpu.min.mjs" in done.stderr
+    assert "it still needs ort.wasm.min.mjs" in done.stderr
     assert (tmp_path / "kit" / "model.onnx").read_bytes() == (out / "export" / "model.int8.onnx").read_bytes()
     done = hwnas("bundle", "--out", tmp_path, "--target", "web", "--to", tmp_path / "other")
     assert "run `hwnas export" in done.stderr
