@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+MOST_THREADS = 256
 HERE = Path(__file__).resolve().parent
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 
@@ -98,20 +99,38 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def number(text: str, most: int | None = None) -> int:
+    """What the text says; ArgumentTypeError where it is no whole number of at least 1, and at most `most`."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1 or (most is not None and value > most):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1" + (f" to {most}" if most else " on"))
+    return value
+
+
+def arguments() -> argparse.Namespace:
+    # the docstring tells the usage; told again before every error it would be more than one line
+    parser = argparse.ArgumentParser(
+        usage=argparse.SUPPRESS, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--top", type=int, default=3)
-    options = parser.parse_args()
-    classifier = Classifier(threads=options.threads)
+    parser.add_argument("--threads", type=lambda text: number(text, MOST_THREADS), default=1)
+    parser.add_argument("--top", type=number, default=3)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    try:
+        classifier = Classifier(threads=options.threads)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        sys.exit(f"{HERE} is no whole kit: {error}; fill it again with `hwnas bundle`")
     classifier.check_golden()
     for path in options.pictures:
         try:
             with Image.open(path) as image:
                 start_s = time.perf_counter()
                 shares = softmax(classifier.logits(image))
-        except OSError as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
             sys.exit(f"{path} cannot be read: {error}")
         latency_ms = (time.perf_counter() - start_s) * 1e3
         best = np.argsort(shares)[::-1][: options.top]

@@ -1,8 +1,27 @@
 // Classifies pictures in the page with onnxruntime-web. Nothing leaves the device.
-import * as ort from "./ort.wasm.min.mjs";
+import * as wasm from "./ort.wasm.min.mjs";
 
 const TOP = 3;
 const TIMED_RUNS = 10;
+const NAMES = { webgpu: "WebGPU", wasm: "WebAssembly" };
+// Loaded where there is a GPU: they are twice as large, and slower without one.
+const WEBGPU = "./ort.webgpu.min.mjs";
+const WEBGPU_FILES = [WEBGPU, "ort-wasm-simd-threaded.asyncify.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
+// What of a GPU a model of this precision needs; int8 models would be floats with extra work there.
+const GPU_FEATURES = { fp32: [], fp16: ["shader-f16"] };
+// Of which onnxruntime-web's kernels want as much as there is.
+const GPU_LIMITS = [
+  "maxBindGroups",
+  "maxBufferSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupSizeZ",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeWorkgroupsPerDimension",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+];
 
 /** Pixels (RGBA, side x side) -> normalised values (3, side, side), as preprocessing.json says. */
 export function normalised(pixels, side, how) {
@@ -53,20 +72,61 @@ async function bitmapOf(url) {
   return createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" });
 }
 
+/**
+ * A GPU for models of this precision, or undefined; throws where there is an adapter that gives no device.
+ * Asked for here, because onnxruntime-web never comes back where its own question is refused. An adapter that is
+ * software is no GPU: WebAssembly is far faster.
+ */
+async function gpuDevice(precision) {
+  const requiredFeatures = GPU_FEATURES[precision];
+  const adapter = requiredFeatures && (await navigator.gpu?.requestAdapter());
+  if (!adapter || adapter.info?.isFallbackAdapter || !requiredFeatures.every((feature) => adapter.features.has(feature))) return undefined;
+  const requiredLimits = Object.fromEntries(GPU_LIMITS.map((name) => [name, adapter.limits[name]]));
+  return adapter.requestDevice({ requiredFeatures, requiredLimits });
+}
+
+/** Puts files where offline.js looks for them. */
+async function keepOffline(files) {
+  const cache = await caches.open("classifier");
+  for (const file of files) if (!(await cache.match(file))) await cache.add(file);
+}
+
 class Classifier {
+  /** Computes with WebGPU where that gives the golden values, else with WebAssembly; throws where neither does. */
   static async load() {
     const json = (url) => fetch(url).then((answer) => answer.json());
     const own = new Classifier();
     own.how = await json("preprocessing.json");
     own.golden = await json("golden.json");
     own.labels = (await (await fetch("labels.txt")).text()).trimEnd().split("\n");
-    ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
-    ort.env.wasm.numThreads = 1; // more need headers that not every server sends
-    const model = await (await fetch(own.golden.model)).arrayBuffer();
-    own.session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+    own.model = new Uint8Array(await (await fetch(own.golden.model)).arrayBuffer());
+    own.note = "";
+    try {
+      const device = await gpuDevice(own.golden.precision);
+      if (device) {
+        await own.compute(await import(WEBGPU), { name: "webgpu", device });
+        keepOffline(WEBGPU_FILES).catch(() => undefined); // WebAssembly is kept in any case
+        return own;
+      }
+    } catch (error) {
+      own.note = `; WebGPU is not used: ${error.message ?? error}`;
+      await own.session?.release().catch(() => undefined); // it may be what failed
+    }
+    await own.compute(wasm, { name: "wasm" });
     return own;
   }
 
+  /** Makes a session of this provider in this build of the runtime, and checks it. */
+  async compute(ort, provider) {
+    ort.env.wasm.wasmPaths = new URL("./", import.meta.url).href;
+    ort.env.wasm.numThreads = 1; // more need headers that not every server sends
+    this.ort = ort;
+    this.computer = NAMES[provider.name];
+    this.session = await ort.InferenceSession.create(this.model, { executionProviders: [provider] });
+    this.goldenError = await this.checkGolden();
+  }
+
+  /** The logits, when they are there: also after work on a GPU. */
   async run(tensor) {
     const found = await this.session.run({ [this.session.inputNames[0]]: tensor });
     return found[this.session.outputNames[0]].data;
@@ -74,7 +134,7 @@ class Classifier {
 
   tensorOf(bitmap) {
     const side = this.how.center_crop_px;
-    return new ort.Tensor("float32", normalised(pixelsOf(bitmap, this.how), side, this.how), [1, 3, side, side]);
+    return new this.ort.Tensor("float32", normalised(pixelsOf(bitmap, this.how), side, this.how), [1, 3, side, side]);
   }
 
   /** Throws where this browser computes something else than the machine that exported the model. */
@@ -109,13 +169,23 @@ async function show(classifier, source) {
     return row;
   });
   document.getElementById("classes").replaceChildren(...rows);
-  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture`;
+  document.getElementById("latency").textContent = `${latencyMs.toFixed(2)} ms a picture, by ${classifier.computer}`;
 }
 
-function listen(classifier, report) {
+function listen(classifier, ready, report) {
   const drop = document.getElementById("drop");
-  const take = (files) => files[0] && show(classifier, URL.createObjectURL(files[0])).catch(report);
-  document.getElementById("file").addEventListener("change", (event) => take(event.target.files));
+  let last = Promise.resolve(); // one picture after the other: a session computes one at a time
+  const take = ([file]) => {
+    if (!file) return;
+    const source = URL.createObjectURL(file);
+    last = last.then(() => show(classifier, source)).then(ready, report);
+  };
+  for (const id of ["stored", "taken"]) {
+    document.getElementById(id).addEventListener("change", (event) => {
+      take(event.target.files);
+      event.target.value = ""; // the same picture again is a change, too
+    });
+  }
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.classList.add("over");
@@ -134,11 +204,12 @@ async function main() {
   try {
     if ("serviceWorker" in navigator) await navigator.serviceWorker.register("offline.js").catch(() => undefined);
     const classifier = await Classifier.load();
-    const error = await classifier.checkGolden();
-    listen(classifier, report);
+    const right = `ready: the golden picture is right to ${classifier.goldenError.toExponential(1)}${classifier.note}`;
+    const ready = () => (status.textContent = right);
     const asked = new URLSearchParams(location.search).get("picture");
     if (asked) await show(classifier, asked);
-    status.textContent = `ready: the golden picture is right to ${error.toExponential(1)}`;
+    listen(classifier, ready, report);
+    ready();
   } catch (error) {
     report(error);
   }

@@ -1,5 +1,19 @@
-// Service worker: what was fetched once is there without a network.
+// Service worker: after one visit the page works without a network.
+// classify.js adds what WebGPU needs, where it computes.
 const CACHE = "classifier";
+const FILES = [
+  "./",
+  "index.html",
+  "classify.js",
+  "ort.wasm.min.mjs",
+  "ort-wasm-simd-threaded.mjs",
+  "ort-wasm-simd-threaded.wasm",
+  "model.onnx",
+  "labels.txt",
+  "preprocessing.json",
+  "golden.json",
+  "golden.png",
+];
 
 self.addEventListener("fetch", (event) => {
   if (event.request.method !== "GET") return;
@@ -12,12 +26,15 @@ self.addEventListener("fetch", (event) => {
         return answer;
       })
       .catch(async (error) => {
-        const kept = await caches.match(event.request);
+        const kept = await caches.match(event.request, { ignoreSearch: true });
         if (kept) return kept;
         throw error;
       }),
   );
 });
 
-self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)));
+});
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));

@@ -32,8 +32,8 @@ def fill_kit(
 ) -> Filled:
     """Copies the kit to a new folder `to` and puts the model of `exported` into it.
 
-    files: a folder with what the kit needs and hwnas does not have. UserError where there is no such file, where it
-    failed, or where `to` holds something.
+    files: a folder with what the kit needs, or can use, and hwnas does not have. UserError where there is no such file,
+    where it failed, or where `to` holds something.
     """
     target.check(precision)
     source = _model(target, precision, exported, record)
@@ -52,14 +52,23 @@ def fill_kit(
     for name in BESIDE:
         shutil.copyfile(exported / name, assets / name)
     golden = read_json(exported / LOGITS)
-    write_json(assets / LOGITS, {"image": IMAGE, "model": model, **golden["files"][source.name]})
-    for name in target.needs:
-        if files is not None:
-            shutil.copyfile(files / name, temporary / name)
+    described = {"image": IMAGE, "model": model, "precision": precision, **golden["files"][source.name]}
+    write_json(assets / LOGITS, described)
+    if files is not None:
+        _copy_given(target, precision, files, temporary)
     if to.exists():
         to.rmdir()
     temporary.rename(to)
     return Filled(to, to / target.assets / model, tuple(absent))
+
+
+def _copy_given(target: Target, precision: Precision, files: Path, kit: Path) -> None:
+    """Copies what the kit needs, and what is there of that which it can use for this precision."""
+    for name in target.needs:
+        shutil.copyfile(files / name, kit / name)
+    for name in target.optional.get(precision, ()):
+        if (files / name).is_file():
+            shutil.copyfile(files / name, kit / name)
 
 
 def _model(target: Target, precision: Precision, exported: Path, record: Mapping[str, Any]) -> Path:

@@ -32,7 +32,8 @@ class Target(BaseModel):
     slow: dict[str, str] = {}  # operators that it runs slowly in int8 files, and how slowly
     assets: str = "."  # where in the kit the model and what belongs to it goes
     needs: tuple[str, ...] = ()  # files that the kit needs and hwnas does not have
-    needs_from: str = ""  # where they are to be had
+    optional: dict[Precision, tuple[str, ...]] = {}  # such that it can do without, by the precision that they serve
+    needs_from: str = ""  # where they all are to be had
 
     def outside(self, operators: Mapping[str, int], precision: Precision) -> dict[str, int]:
         """The operators of a file that the executor does not run, and how many: they fall back to plain CPU code."""

@@ -72,6 +72,27 @@ def test_the_swift_package_finds_its_resources():
     assert (KITS / "ios" / "Tests" / f"{target}Tests").is_dir()
 
 
+def test_no_swift_classifier_is_made_without_its_golden_picture():
+    text = (KITS / "ios" / SOURCES["ios"]).read_text()
+    # an initialiser hands over to the other one, or checks
+    bodies = re.findall(r"\n    [a-z ]*init\(.*?\n    }\n", text, re.DOTALL)
+    assert len(bodies) == text.count("init(") - text.count("self.init(")
+    assert [("try self.init(" in body) != ("try checkGolden()\n    }" in body) for body in bodies] == [True, True]
+
+
+def test_the_android_licences_name_every_library():
+    libraries = re.findall(r'implementation\("([^:]+:[^:]+):', (KITS / "android/app/build.gradle.kts").read_text())
+    assert libraries
+    readme = (KITS / "android" / "README.md").read_text()
+    assert [name for name in libraries if not re.search(rf"^\| `{re.escape(name)}` \| \S", readme, re.MULTILINE)] == []
+
+
+def test_a_picture_can_be_chosen_as_well_as_taken():
+    page = (KITS / "web" / "index.html").read_text()
+    inputs = re.findall(r'<input id="(\w+)" type="file"([^>]*)>', page)
+    assert {name: "capture" in rest for name, rest in inputs} == {"stored": False, "taken": True}
+
+
 def test_the_scripts_of_the_page_are_javascript():
     node = shutil.which("node")
     if node is None:

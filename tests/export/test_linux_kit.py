@@ -103,24 +103,54 @@ def test_a_picture_that_is_none_is_one_line(exported_folder, tmp_path):
     assert "cannot be read" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--threads", "0"), "argument --threads: '0' is no whole number from 1 to 256"),
+        (("--threads=-2",), "'-2' is no whole number"),
+        (("--threads", "many"), "'many' is no whole number"),
+        (("--threads", "100000"), "'100000' is no whole number from 1 to 256"),
+        (("--top", "0"), "argument --top: '0' is no whole number from 1 on"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_line(arguments, told):
+    done = run(load_target("linux").folder, "photo.jpg", *arguments)
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "golden.json", "model.tflite"])
+def test_a_kit_that_is_not_whole_is_one_line(exported_folder, tmp_path, name):
+    kit = filled(exported_folder, tmp_path / "kit")
+    (kit / name).unlink()
+    done = run(kit, kit / "golden.png")
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert f"{kit} is no whole kit: " in line
+    assert name in line
+
+
 @pytest.mark.parametrize("target", target_names())
 def test_a_filled_kit_is_whole_and_true_to_the_export(exported_folder, tmp_path, target):
     chosen = load_target(target)
     files = tmp_path / "files"
     files.mkdir()
-    for name in chosen.needs:
+    extra = chosen.optional.get("fp32", ())
+    for name in {*chosen.needs, *extra}:
         (files / name).write_text("as given")
     kit = filled(exported_folder, tmp_path / "kit", target, files=files if chosen.needs else None)
     assets, exported = kit / chosen.assets, exported_folder / "export"
     golden = read_json(assets / "golden.json")
     suffix = {"litert": ".tflite", "ort": ".onnx"}[chosen.runtime]
     assert golden["model"] == f"model{suffix}"
+    assert golden["precision"] == "fp32"
     assert (assets / golden["model"]).read_bytes() == (exported / f"model{suffix}").read_bytes()
     for name in ("labels.txt", "preprocessing.json", "golden.png", "MODEL_CARD.md"):
         assert (assets / name).read_bytes() == (exported / name).read_bytes()
     assert golden["logits"] == read_json(exported / "golden.json")["files"][f"model{suffix}"]["logits"]
     assert len(golden["logits"]) == len((assets / "labels.txt").read_text().splitlines())
-    assert all((kit / name).read_text() == "as given" for name in chosen.needs)
+    assert all((kit / name).read_text() == "as given" for name in {*chosen.needs, *extra})
     assert (kit / "README.md").exists()
     assert not (kit / "target.yaml").exists()
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -153,6 +183,21 @@ def test_files_that_the_kit_needs_are_named(exported_folder, tmp_path):
     with pytest.raises(UserError, match=r"has no ort\.wasm\.min\.mjs.*npm install onnxruntime-web"):
         filled(exported_folder, tmp_path / "kit", "web", files=tmp_path)
     shutil.rmtree(tmp_path / "kit", ignore_errors=True)
+
+
+def test_files_that_the_kit_can_do_without_are_copied_where_they_serve_the_precision(exported_folder, tmp_path):
+    web = load_target("web")
+    for name in web.needs:
+        (tmp_path / name).write_text("as given")
+    extra = set(web.optional["fp32"])
+    assert not extra & {
+        path.name for path in filled(exported_folder, tmp_path / "without", "web", files=tmp_path).iterdir()
+    }
+    for name in extra:
+        (tmp_path / name).write_text("as given")
+    for precision, copied in (("fp16", extra), ("int8", set())):
+        kit = filled(exported_folder, tmp_path / precision, "web", precision, files=tmp_path)
+        assert extra & {path.name for path in kit.iterdir()} == copied
 
 
 def test_a_target_with_a_mistake_is_one_line(tmp_path):
