@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hwnas.errors import UserError
+from hwnas.export.targets import QUANTISED
 from hwnas.runtimes.quiet import quiet
 from hwnas.spaces.layers import Shape
 
@@ -37,7 +38,7 @@ def conversion_error(module: nn.Module, input_shape: Shape, runtime: str, error:
 
 def reduction_error(path: Path, runtime: str, precision: str, error: Exception) -> UserError:
     """What the user can do about the error that making less precise numbers of an fp32 file ended with."""
-    culprit = _int8_culprit(path, str(error)) if runtime == "litert" else ""
+    culprit = _int8_culprit(path, str(error)) if runtime == "litert" and precision in QUANTISED else ""
     return UserError(
         f"the {runtime} file of {precision} cannot be made or does not run: {culprit}{type(error).__name__}: "
         f"{_short(str(error))}; leave {precision} out of --precisions" + (", or replace that layer" if culprit else "")

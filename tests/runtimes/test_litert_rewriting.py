@@ -11,6 +11,13 @@ from hwnas.runtimes.litert_graph import Graph, operator_names
 from hwnas.runtimes.litert_rewriting import in_integers, with_finite_padding
 
 LITERT = RUNTIMES["litert"]
+
+
+def slow(*values):
+    """One more of a kind: each converts a module, which takes seconds."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 CHANNELS = 4
 
 
@@ -45,7 +52,7 @@ def negative(module):
     return torch.nn.Sequential(convolution, module).eval()
 
 
-@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 8), (3, 2, 9), (5, 3, 9)])
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 8), slow(3, 2, 9), slow(5, 3, 9)])
 def test_max_pooling_repeats_the_edge_of_an_image(kernel, stride, size, tmp_path):
     module = negative(torch.nn.MaxPool2d(kernel, stride, kernel // 2))
     path = converted(module, size, tmp_path / "pool.tflite")
@@ -80,10 +87,10 @@ class PaddedForPooling(torch.nn.Module):
 @pytest.mark.parametrize(
     ("module", "is_rewritten"),
     [
-        (PaddedForPooling((0, 1, 0, 1), 3, 2), True),
+        slow(PaddedForPooling((0, 1, 0, 1), 3, 2), True),
         (PaddedForPooling((0, 1, 0, 1), 3, 2, is_shared=True), True),  # a TRANSPOSE stands between the two
         (PaddedForPooling((1, 1, 1, 1), 3, 1, padding=1), False),  # some windows see nothing but padding
-        (PaddedForPooling((3, 3, 3, 3), 3, 1), False),
+        slow(PaddedForPooling((3, 3, 3, 3), 3, 1), False),
     ],
 )
 def test_what_is_padded_by_hand_is_pooled_the_same(module, is_rewritten, tmp_path):
@@ -110,11 +117,11 @@ def test_other_padding_is_left_as_it_is(tmp_path):
     ("module", "operators"),
     [
         (torch.nn.Hardswish(), {"ADD", "MUL"}),
-        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 5), torch.nn.Hardswish()), {"ADD", "MUL"}),
+        slow(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 5), torch.nn.Hardswish()), {"ADD", "MUL"}),
         (torch.nn.ReLU(), {"MUL"}),
-        (torch.nn.AvgPool2d(2), {"DEPTHWISE_CONV_2D"}),
+        slow(torch.nn.AvgPool2d(2), {"DEPTHWISE_CONV_2D"}),
         (torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), {"DEPTHWISE_CONV_2D", "MUL"}),
-        (torch.nn.AvgPool2d(8), {"MEAN"}),
+        slow(torch.nn.AvgPool2d(8), {"MEAN"}),
     ],
     ids=str,
 )
