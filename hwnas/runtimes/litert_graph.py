@@ -240,3 +240,9 @@ def operator_names(content: bytes) -> list[str]:
     """The operators of a file in order of execution."""
     model = tfl.ModelT.InitFromPackedBuf(content, 0)
     return [NAMES[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]
+
+
+def kinds_in(content: bytes) -> set[str]:
+    """The kinds of operators that a file has, without unpacking it."""
+    model = tfl.Model.GetRootAs(content, 0)
+    return {str(NAMES[model.OperatorCodes(i).BuiltinCode()]) for i in range(model.OperatorCodesLength())}

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tfl
 from numpy.typing import NDArray
 
-from hwnas.runtimes.litert_graph import Graph
+from hwnas.runtimes.litert_graph import Graph, kinds_in
 from hwnas.runtimes.litert_operators import add, joined, mean, multiply, part
 
 Rule = Callable[[Graph, Any], int | None]  # writes others in an operator's place; None: the operator stays as it is
@@ -25,7 +25,7 @@ NOT_NEGATIVE = (ACTIVATION.RELU, ACTIVATION.RELU6)
 
 def with_finite_padding(content: bytes) -> bytes:
     """The same model where max pooling does not pad with minus infinity: the same values."""
-    return _rewritten(content, pad_without_infinity)
+    return _rewritten(content, {"PADV2"}, pad_without_infinity)
 
 
 def in_integers(content: bytes) -> bytes:
@@ -34,7 +34,7 @@ def in_integers(content: bytes) -> bytes:
     ValueError where it pads with infinity otherwise than max pooling does, which int8 does not hold.
     """
     rules = {"HARD_SWISH": _hard_swish, "AVERAGE_POOL_2D": _average_pool, **dict.fromkeys(CLAMPS, _clamp)}
-    return _rewritten(content, lambda graph: _check_padding(graph) or _rewrite(graph, rules))
+    return _rewritten(content, {*rules, "PADV2"}, lambda graph: _check_padding(graph) or _rewrite(graph, rules))
 
 
 def pad_without_infinity(graph: Graph) -> bool:
@@ -53,8 +53,10 @@ def pad_without_infinity(graph: Graph) -> bool:
     return _rewrite(graph, {"PADV2": pad})
 
 
-def _rewritten(content: bytes, rewrite: Callable[[Graph], bool]) -> bytes:
-    """A model of one graph, changed; any other as it is."""
+def _rewritten(content: bytes, concerned: set[str], rewrite: Callable[[Graph], bool]) -> bytes:
+    """A model of one graph that has such operators, changed; any other as it is."""
+    if concerned.isdisjoint(kinds_in(content)):
+        return content  # opening it takes a second
     graph = Graph.opened(content)
     return graph.serialise() if len(graph.model.subgraphs) == 1 and rewrite(graph) else content
 
