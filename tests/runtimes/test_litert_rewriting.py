@@ -121,21 +121,20 @@ def test_other_padding_is_left_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("module", "operators"),
     [
-        (torch.nn.Hardswish(), {"ADD", "MUL"}),
-        slow(linear(torch.nn.Hardswish()), {"ADD", "MUL"}),
-        (torch.nn.ReLU(), {"MUL"}),
-        slow(torch.nn.AvgPool2d(2), {"DEPTHWISE_CONV_2D"}),
-        (torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), {"DEPTHWISE_CONV_2D", "MUL"}),
-        slow(torch.nn.AvgPool2d(8), {"MEAN"}),
+        (torch.nn.Hardswish(), ("ADD", "MUL")),
+        slow(linear(torch.nn.Hardswish()), ("ADD", "MUL")),
+        (torch.nn.ReLU(), ("MUL",)),
+        slow(torch.nn.AvgPool2d(2), ("DEPTHWISE_CONV_2D",)),
+        (torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), ("DEPTHWISE_CONV_2D", "MUL")),
+        slow(torch.nn.AvgPool2d(8), ("MEAN",)),
     ],
-    ids=str,
 )
 def test_what_int8_lacks_computes_the_same_in_floats_and_runs_in_int8(module, operators, tmp_path):
     path, integers, small = (tmp_path / f"{name}.tflite" for name in ("exact", "integers", "int8"))
     converted(module, 8, path)
     integers.write_bytes(in_integers(path.read_bytes()))
     found = set(operator_names(integers.read_bytes()))
-    assert operators <= found
+    assert found.issuperset(operators)
     assert not {"HARD_SWISH", "RELU", "AVERAGE_POOL_2D"} & found
     x = 4 * image(8)
     check(integers, module, x)
