@@ -238,11 +238,16 @@ def metadata_text(content: bytes, name: str) -> str:
 
 def operator_names(content: bytes) -> list[str]:
     """The operators of a file in order of execution."""
-    model = tfl.ModelT.InitFromPackedBuf(content, 0)
-    return [NAMES[model.operatorCodes[node.opcodeIndex].builtinCode] for node in model.subgraphs[0].operators]
+    model = tfl.Model.GetRootAs(content, 0)
+    graph, kinds = model.Subgraphs(0), _kinds(model)
+    return [kinds[graph.Operators(i).OpcodeIndex()] for i in range(graph.OperatorsLength())]
 
 
 def kinds_in(content: bytes) -> set[str]:
-    """The kinds of operators that a file has, without unpacking it."""
-    model = tfl.Model.GetRootAs(content, 0)
-    return {str(NAMES[model.OperatorCodes(i).BuiltinCode()]) for i in range(model.OperatorCodesLength())}
+    """The kinds of operators that a file has."""
+    return set(_kinds(tfl.Model.GetRootAs(content, 0)))
+
+
+def _kinds(model: Any) -> list[str]:
+    """Of a model that is not unpacked, which takes a second: the names that its operators have by their index."""
+    return [NAMES[model.OperatorCodes(i).BuiltinCode()] for i in range(model.OperatorCodesLength())]

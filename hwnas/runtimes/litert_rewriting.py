@@ -34,7 +34,12 @@ def in_integers(content: bytes) -> bytes:
     ValueError where it pads with infinity otherwise than max pooling does, which int8 does not hold.
     """
     rules = {"HARD_SWISH": _hard_swish, "AVERAGE_POOL_2D": _average_pool, **dict.fromkeys(CLAMPS, _clamp)}
-    return _rewritten(content, {*rules, "PADV2"}, lambda graph: _check_padding(graph) or _rewrite(graph, rules))
+
+    def rewrite(graph: Graph) -> bool:
+        _check_padding(graph)
+        return _rewrite(graph, rules)
+
+    return _rewritten(content, {*rules, "PADV2"}, rewrite)
 
 
 def pad_without_infinity(graph: Graph) -> bool:
@@ -61,11 +66,10 @@ def _rewritten(content: bytes, concerned: set[str], rewrite: Callable[[Graph], b
     return graph.serialise() if len(graph.model.subgraphs) == 1 and rewrite(graph) else content
 
 
-def _check_padding(graph: Graph) -> bool:
+def _check_padding(graph: Graph) -> None:
     padding = [node for node in graph.graph.operators if graph.kind(node) == "PADV2"]
     if any(np.isinf(graph.value(node.inputs[2])).any() for node in padding):
         raise ValueError("it pads with infinity (PADV2), which int8 does not hold")
-    return False
 
 
 def _rewrite(graph: Graph, rules: Mapping[str, Rule]) -> bool:
@@ -87,9 +91,7 @@ def _rewrite(graph: Graph, rules: Mapping[str, Rule]) -> bool:
 
 def _is_not_negative(graph: Graph, maker: Any) -> bool:
     """Whether an operator, None for the image itself, makes nothing below zero."""
-    if maker is None:
-        return False
-    return graph.kind(maker) in ("RELU", "RELU6") or _fused(maker) in NOT_NEGATIVE
+    return maker is not None and CLAMPS.get(graph.kind(maker), _fused(maker)) in NOT_NEGATIVE
 
 
 def _fused(node: Any) -> int:
@@ -172,10 +174,9 @@ def _average_pool(graph: Graph, node: Any) -> int:
     strides = (options.strideH, options.strideW)
     rows, columns = (_lacking(*axis) for axis in zip(sides, kernel, strides, out[1:3], strict=True))
     factors = np.outer(rows, columns)[None, :, :, None].astype(np.float32)
-    y = _equal_weights(graph, x, options, out)
     if (factors == 1).all():
-        graph.graph.operators[-1].builtinOptions.fusedActivationFunction = _fused(node)
-        return y
+        return _equal_weights(graph, x, options, out, _fused(node))
+    y = _equal_weights(graph, x, options, out, ACTIVATION.NONE)
     return multiply(graph, y, graph.constant(factors), _fused(node))
 
 
@@ -186,12 +187,13 @@ def _lacking(size: int, kernel: int, stride: int, out: int) -> NDArray[np.float6
     return kernel / (np.minimum(starts + kernel, size) - np.maximum(starts, 0))
 
 
-def _equal_weights(graph: Graph, x: int, pool: Any, out: tuple[int, ...]) -> int:
+def _equal_weights(graph: Graph, x: int, pool: Any, out: tuple[int, ...], activation: int) -> int:
     """What the pooling sums up, divided by the size of the kernel."""
     shape = (1, pool.filterHeight, pool.filterWidth, out[3])
     weight = np.full(shape, 1 / (pool.filterHeight * pool.filterWidth), np.float32)
     options = tfl.DepthwiseConv2DOptionsT()
     options.padding, options.strideH, options.strideW = pool.padding, pool.strideH, pool.strideW
+    options.fusedActivationFunction = activation
     options.depthMultiplier = options.dilationHFactor = options.dilationWFactor = 1
     inputs = [x, graph.constant(weight), graph.constant(np.zeros(out[3], np.float32))]
     return graph.operator("DEPTHWISE_CONV_2D", inputs, out, options)

@@ -11,14 +11,12 @@ from hwnas.runtimes.litert_graph import Graph, operator_names
 from hwnas.runtimes.litert_rewriting import in_integers, with_finite_padding
 
 LITERT = RUNTIMES["litert"]
+CHANNELS = 4
 
 
 def slow(*values):
     """One more of a kind: each converts a module, which takes seconds."""
     return pytest.param(*values, marks=pytest.mark.slow)
-
-
-CHANNELS = 4
 
 
 def image(size: int) -> torch.Tensor:
