@@ -24,6 +24,7 @@ from hwnas.datasets import DataConfig, ImageSet, Splits, prepare
 from hwnas.devices import load_profile
 from hwnas.export import Preprocessing, bring
 from hwnas.export.sources import OWN, load_weights
+from hwnas.nn import keep_freed_memory
 from hwnas.stages.emulating import processors_of
 from hwnas.stages.export import shipped
 from hwnas.stages.export_model import settle_batch_norm
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--check-on", help="emulated Arm processors, as `hwnas export` has them")
     options = parser.parse_args()
+    keep_freed_memory()
     choices = Choices(
         FORMS, max_drop_points=None, checked_images=options.images, check_on=processors_of(options.check_on)
     )

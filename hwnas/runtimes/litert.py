@@ -125,17 +125,18 @@ class LiteRT:
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch
 
+        from hwnas.nn.folding import folded
         from hwnas.runtimes.litert_rewriting import with_finite_padding
 
         with quiet():
             import litert_torch  # seconds, and only exporting needs it
 
-        module = module.eval()
+        module = folded(module, input_shape)
         channels, height, width = input_shape
         example = torch.zeros(1, channels, height, width)
         with torch.no_grad():
             outputs = [0] if module(example).ndim == 4 else []
-        with quiet():
+        with quiet(), torch.no_grad():
             channel_last = litert_torch.to_channel_last_io(module, args=[0], outputs=outputs)
             edge = litert_torch.convert(channel_last.eval(), (example.permute(0, 2, 3, 1).contiguous(),))
             write_atomically(path, lambda temporary: edge.export(str(temporary)))

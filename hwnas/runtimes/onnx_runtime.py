@@ -71,11 +71,13 @@ class OnnxRuntime:
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch
 
+        from hwnas.nn.folding import folded
         from hwnas.runtimes.onnx_blocks import INPUT, OPSET, OUTPUT
 
-        with quiet():
+        module = folded(module, input_shape)
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
-                module.eval(),
+                module,
                 (torch.zeros(1, *input_shape),),
                 dynamo=True,
                 input_names=[INPUT],

@@ -33,6 +33,7 @@ def run_stage(run: Run, choices: Choices | None = None) -> None:
     if _is_exported(run, name, choices):
         say(f"{run.file('export')} holds the winner already")
         return
+    keep_freed_memory()
     plan = Plan(file_key(profile), profile.threads, winner["predicted_ms"], load_budget_ms(run))
     shipment = replace(_shipment(run, trained_network(run, winner), name, profile), plan=plan)
     record = {"checkpoint": name, **shipped(run.path, shipment, choices)}
@@ -42,7 +43,6 @@ def run_stage(run: Run, choices: Choices | None = None) -> None:
 
 def shipped(out: Path, shipment: Shipment, choices: Choices) -> Record:
     """What `export.json` says of the files that are in `export/` of a folder now; whole, or as it was."""
-    keep_freed_memory()
     temporary = out / ".export"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -12,7 +12,7 @@ from hwnas.devices import load_profile
 from hwnas.errors import UserError
 from hwnas.export import Brought, Preprocessing, bring
 from hwnas.export.sources import RANDOM
-from hwnas.nn import statistics_anew
+from hwnas.nn import keep_freed_memory, statistics_anew
 from hwnas.stages.config import option
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.progress import progress
@@ -64,6 +64,7 @@ def run_model(out: Path, options: ModelOptions, choices: Choices) -> None:
         raise UserError(
             f"{out} holds a run, whose own export would be overwritten; choose another --out for {options.model}"
         )
+    keep_freed_memory()
     profile = load_profile(options.on)
     config = _data_config(options)
     with progress("reading images") as report:
