@@ -11,6 +11,7 @@ from hwnas.devices import FakeDevice, load_profile
 from hwnas.errors import UserError
 from hwnas.latency import TablePredictor
 from hwnas.latency.importers import hw_nas_bench_fbnet, import_table
+from hwnas.latency.interpolation import interpolate
 from hwnas.latency.profiler import identity, rows_to_measure
 from hwnas.latency.table import IDENTITY_KEYS, LatencyTable
 from hwnas.spaces import PUBLISHED, SpaceConfig, build_space, published_arch
@@ -66,6 +67,28 @@ def test_proxyless_sums_the_rows_of_every_layer(tmp_path, network, expected_ms):
         "std_ms": pytest.approx(0.156277**0.5),
         "count": 949,
     }
+
+
+@pytest.mark.parametrize(
+    ("network", "expected_ms", "published_ms"), [("mobilenet_v2", 84.1, 75), ("proxyless_mobile", 90.7, 78)]
+)
+def test_with_rows_interpolated_published_networks_are_one_factor_above_what_was_published(
+    tmp_path, network, expected_ms, published_ms
+):
+    op_ms = medians_ms(imported("proxyless", peers.proxyless_yaml(tmp_path), tmp_path))
+    space = space_at_224(PUBLISHED[network].space)
+    missing = [spec for key, spec in rows_to_measure(space).items() if key not in op_ms]
+    guessed_ms = {key: guess.latency_ms for key, guess in interpolate(op_ms, missing).items()}
+    found_ms = TablePredictor(space, op_ms | guessed_ms).arch_ms(published_arch(network, space))
+    assert found_ms == pytest.approx(expected_ms, abs=0.5)
+    assert 1.1 < found_ms / published_ms < 1.2
+
+
+@pytest.mark.parametrize(("network", "expected_ms"), [("mobilenet_v2", 98.416), ("proxyless_mobile", 84.417)])
+def test_tunas_puts_the_same_layers_near_the_other_table(tmp_path, network, expected_ms):
+    path, space = peers.shared("tunas_pixel1_linear", "tunas_proxylessnas_pixel1.json"), space_at_224("proxyless_24")
+    predictor = TablePredictor(space, medians_ms(imported("tunas", path, tmp_path)))
+    assert predictor.arch_ms(with_layers_of(network, space)) == pytest.approx(expected_ms, abs=0.01)
 
 
 @pytest.mark.parametrize(
