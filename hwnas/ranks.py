@@ -5,6 +5,8 @@ All go through the same steps: what is said here has to be said by all, in the s
 """
 
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,10 +15,13 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from hwnas.errors import UserError
 
 PATIENCE = timedelta(hours=2)  # the others wait while the first decodes images
+POLL_S = 0.05
 Item = TypeVar("Item")
 
 
@@ -49,10 +54,48 @@ def joined() -> Iterator[None]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    store, own, count = next(rendezvous("env://", timeout=PATIENCE))
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    dist.init_process_group(
+        backend, store=_unused_part(store, own, count), rank=own, world_size=count, timeout=PATIENCE
+    )
     yield  # after an error nobody waits for the others: torchrun ends them
     dist.barrier()
     dist.destroy_process_group()
+
+
+def _unused_part(store: Store, own: int, count: int) -> Store:
+    """A part of the store that no process has written to before these.
+
+    torchrun keeps the store when it starts processes again, and gloo and NCCL would take the addresses of those that
+    died for those of the living. Each machine counts restarts by itself, so that the first process names the part.
+    """
+    name = _named_by_first(store, own) if own else _told_to_others(store, count)
+    return PrefixStore(name, store)
+
+
+def _named_by_first(store: Store, own: int) -> str:
+    """Asks under a word of its own, so that no answer to a process that died is taken."""
+    word = uuid.uuid4().hex
+    store.set(f"asks/{own}", word)
+    name: str = store.get(f"named/{word}").decode()
+    store.set(f"knows/{name}/{own}", "")
+    return name
+
+
+def _told_to_others(store: Store, count: int) -> str:
+    """Answers until all know: what some rank asked may be of a process that died, and is then asked anew."""
+    name, until_s = uuid.uuid4().hex, time.monotonic() + PATIENCE.total_seconds()
+    while lacking := [rank for rank in range(1, count) if not store.check([f"knows/{name}/{rank}"])]:
+        if time.monotonic() > until_s:
+            raise UserError(
+                f"of {count} processes {len(lacking)} did not come within {PATIENCE}; start all of them again"
+            )
+        for rank in lacking:
+            if store.check([f"asks/{rank}"]):
+                store.set(f"named/{store.get(f'asks/{rank}').decode()}", name)
+        time.sleep(POLL_S)
+    return name
 
 
 def _take_gpu(local_rank: int) -> None:

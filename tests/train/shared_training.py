@@ -91,6 +91,7 @@ def train(kind: str, folder: Path, epochs: int = 2, checkpoint_every_s: float = 
     """To the end, from the checkpoint where there is one."""
     training, chosen = training_of(kind, folder / kind, epochs)
     training.checkpoint_every_s = checkpoint_every_s
+    training.processes_may_change = "PROCESSES_MAY_CHANGE" in os.environ
     if doubles:
         in_doubles(training, chosen)
     if "DIES_AT" in os.environ:
@@ -101,12 +102,14 @@ def train(kind: str, folder: Path, epochs: int = 2, checkpoint_every_s: float = 
 
 
 def _die(training: Training, step: int) -> None:
-    """The second process ends in that step, the first time that torchrun started it."""
+    """The second process ends in that step, the first time that torchrun started it; WITH_ITS_MACHINE, torchrun too."""
     losses = training.losses
     assert losses is not None
 
     def deadly(images: torch.Tensor, labels: torch.Tensor, loss: Any, number: int) -> Any:
         if ranks.rank() == 1 and number == step and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+            if "WITH_ITS_MACHINE" in os.environ:
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         return losses(images, labels, loss, number)
 

@@ -1,7 +1,9 @@
 """A training that is killed, that diverges or that several processes share ends as one that was left in peace."""
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -193,6 +195,45 @@ def test_a_worker_that_dies_is_started_again(tmp_path):
     whole = torchrun(SCRIPT, "train", tmp_path / "whole", "uniform", 2)
     assert whole.returncode == 0, whole.stderr
     assert_same(done(tmp_path / "lost", "uniform"), done(tmp_path / "whole", "uniform"))
+
+
+@contextlib.contextmanager
+def machines(count, nodes, *arguments, **environment):
+    """So many torchruns of a process each, as one starts on every machine; they meet at a store of this process."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", nodes, "--nproc-per-node", "1"]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{store.port}", "--local-addr", "127.0.0.1"]
+    command += ["--rdzv-conf", "is_host=false,last_call_timeout=2", "--max-restarts", "2", *map(str, arguments)]
+    environment = {**QUIET, **{name: str(value) for name, value in environment.items()}}
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(count)]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_two_processes_do(tmp_path):
+    with machines(2, "2", SCRIPT, "train", tmp_path / "machines", "uniform", 2) as both:
+        assert [machine.wait(120) for machine in both] == [0, 0]
+    processes = torchrun(SCRIPT, "train", tmp_path / "processes", "uniform", 2)
+    assert processes.returncode == 0, processes.stderr
+    assert_same(done(tmp_path / "machines", "uniform"), done(tmp_path / "processes", "uniform"))
+
+
+@pytest.mark.slow
+def test_the_others_go_on_without_a_machine_that_is_lost(tmp_path):
+    lost = {"DIES_AT": 5, "WITH_ITS_MACHINE": 1, "PROCESSES_MAY_CHANGE": 1}
+    with machines(2, "1:2", SCRIPT, "train", tmp_path / "lost", "uniform", 2, **lost) as both:
+        assert sorted(machine.wait(120) for machine in both) == [-signal.SIGKILL, 0]
+    alone, _ = training_of("uniform", tmp_path / "alone")
+    in_doubles(alone, None)
+    alone.run()
+    left, whole = done(tmp_path / "lost", "uniform"), result_of(alone)
+    assert_same(left["module"], whole["module"], 1e-9)
+    assert [record["epoch"] for record in left["journal"]] == [1, 2]
 
 
 def test_dropout_and_batches_differ_between_steps(tmp_path):
