@@ -205,13 +205,13 @@ def machines(count, nodes, *arguments, **environment):
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{store.port}", "--local-addr", "127.0.0.1"]
     command += ["--rdzv-conf", "is_host=false,last_call_timeout=2", "--max-restarts", "2", *map(str, arguments)]
     environment = {**QUIET, **{name: str(value) for name, value in environment.items()}}
-    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(count)]
+    started = [subprocess.Popen(command, env=environment) for _ in range(count)]
     try:
         yield started
     finally:
         for process in started:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.mark.slow
