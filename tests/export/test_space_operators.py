@@ -4,7 +4,6 @@ import random
 from collections import Counter
 
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 from hwnas.devices import load_profile
 from hwnas.export import load_target, target_names
@@ -30,15 +29,8 @@ def check(path, runtime, precision):
         assert target.outside(operators, precision) == {}
 
 
-def parts_in_xnnpack(path):
-    """As many as it is cut into: one, where all operators of the file run there."""
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
-
-
 @pytest.mark.parametrize("name", SPACES)
-def test_the_targets_run_all_operators_of_a_space(name, tmp_path):
+def test_the_targets_run_all_operators_of_a_space(name, tmp_path, parts_in_xnnpack):
     space, archs = archs_of(name)
     for number, arch in enumerate(archs):
         for runtime in ("litert", "ort"):
@@ -48,10 +40,10 @@ def test_the_targets_run_all_operators_of_a_space(name, tmp_path):
             assert runtime != "litert" or parts_in_xnnpack(path) == 1
 
 
+@pytest.mark.parametrize("runtime", ["litert", pytest.param("ort", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPACES)
-def test_the_targets_run_all_operators_of_a_space_in_int8(name, tmp_path):
-    """ONNX Runtime's CPU provider takes all operators of its int8 files, whatever they hold."""
+def test_the_targets_run_all_operators_of_a_space_in_int8(name, runtime, tmp_path, parts_in_xnnpack):
     space, (*_, arch) = archs_of(name)
-    path = build_model(space.ops(arch), load_profile("host_cpu1_litert_int8"), tmp_path, "int8")
-    check(path, "litert", "int8")
-    assert parts_in_xnnpack(path) == 1
+    path = build_model(space.ops(arch), load_profile(f"host_cpu1_{runtime}_int8"), tmp_path, runtime)
+    check(path, runtime, "int8")
+    assert runtime != "litert" or parts_in_xnnpack(path) == 1

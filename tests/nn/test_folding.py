@@ -13,8 +13,8 @@ from hwnas.spaces import SpaceConfig, build_space
 SHAPE = (3, 32, 32)
 
 
-def pair(channels: int = 3, out: int = 4) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
+def pair(out: int = 4) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, out, 3, padding=1, bias=False), nn.BatchNorm2d(out))
 
 
 def norms(module: nn.Module) -> int:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert import schema_py_generated as tfl
-from ai_edge_litert.interpreter import Interpreter
 
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.litert_graph import Graph, operator_names
@@ -35,13 +34,6 @@ def check(path, module, x):
     np.testing.assert_allclose(LITERT.load(path, 1).run(x.numpy()), expected, rtol=1e-5, atol=1e-5)
 
 
-def delegates(path):
-    """How many parts of a file run in XNNPACK: with one all of it does, with none or more something does not."""
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    return sum(details["op_name"] == "DELEGATE" for details in interpreter._get_ops_details())
-
-
 def negative(module):
     """Behind a convolution, whose values may all be negative."""
     torch.manual_seed(0)
@@ -51,11 +43,11 @@ def negative(module):
 
 
 @pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 8), slow(3, 2, 9), slow(5, 3, 9)])
-def test_max_pooling_repeats_the_edge_of_an_image(kernel, stride, size, tmp_path):
+def test_max_pooling_repeats_the_edge_of_an_image(kernel, stride, size, tmp_path, parts_in_xnnpack):
     module = negative(torch.nn.MaxPool2d(kernel, stride, kernel // 2))
     path = converted(module, size, tmp_path / "pool.tflite")
     assert "PADV2" not in operator_names(path.read_bytes())
-    assert delegates(path) == 1
+    assert parts_in_xnnpack(path) == 1
     check(path, module, image(size))
 
 
@@ -96,13 +88,13 @@ class PaddedForPooling(torch.nn.Module):
         slow(PaddedForPooling((3, 3, 3, 3), 3, 1), False),
     ],
 )
-def test_what_is_padded_by_hand_is_pooled_the_same(module, is_rewritten, tmp_path):
+def test_what_is_padded_by_hand_is_pooled_the_same(module, is_rewritten, tmp_path, parts_in_xnnpack):
     path = converted(module, 8, tmp_path / "pool.tflite")
     assert ("PADV2" not in operator_names(path.read_bytes())) == is_rewritten
     check(path, module, image(8))
     if is_rewritten:
         LITERT.reduce(path, "int8", [image(8).numpy()], tmp_path / "int8.tflite")
-        assert delegates(tmp_path / "int8.tflite") == 1
+        assert parts_in_xnnpack(tmp_path / "int8.tflite") == 1
     else:
         with pytest.raises(ValueError, match="pads with infinity"):
             LITERT.reduce(path, "int8", [image(8).numpy()], tmp_path / "int8.tflite")
@@ -127,7 +119,7 @@ def test_other_padding_is_left_as_it_is(tmp_path):
         slow(torch.nn.AvgPool2d(8), ("MEAN",)),
     ],
 )
-def test_what_int8_lacks_computes_the_same_in_floats_and_runs_in_int8(module, operators, tmp_path):
+def test_what_int8_lacks_computes_the_same_in_floats_and_runs_in_int8(module, operators, tmp_path, parts_in_xnnpack):
     path, integers, small = (tmp_path / f"{name}.tflite" for name in ("exact", "integers", "int8"))
     converted(module, 8, path)
     integers.write_bytes(in_integers(path.read_bytes()))
@@ -137,7 +129,7 @@ def test_what_int8_lacks_computes_the_same_in_floats_and_runs_in_int8(module, op
     x = 4 * image(8)
     check(integers, module, x)
     LITERT.reduce(path, "int8", [x.numpy()], small)
-    assert delegates(small) == 1
+    assert parts_in_xnnpack(small) == 1
     with torch.no_grad():
         expected = module(x).numpy()
     steps = np.abs(LITERT.load(small, 1).run(x.numpy()) - expected) / (np.ptp(expected) / 255)
