@@ -19,6 +19,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from hwnas.errors import UserError
+from hwnas.heartbeat import heard
 
 PATIENCE = timedelta(hours=2)  # the others wait while the first decodes images
 POLL_S = 0.05
@@ -56,11 +57,11 @@ def joined() -> Iterator[None]:
         _take_gpu(int(os.environ["LOCAL_RANK"]))
     store, own, count = next(rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(
-        backend, store=_unused_part(store, own, count), rank=own, world_size=count, timeout=PATIENCE
-    )
-    yield  # after an error nobody waits for the others: torchrun ends them
-    dist.barrier()
+    part = _unused_part(store, own, count)
+    with heard(part.clone(), own, count):
+        dist.init_process_group(backend, store=part, rank=own, world_size=count, timeout=PATIENCE)
+        yield  # after an error nobody waits for the others: torchrun ends them
+        dist.barrier()
     dist.destroy_process_group()
 
 

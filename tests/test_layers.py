@@ -16,6 +16,7 @@ ORDER = [
     {"resources"},
     {"spaces"},
     {"datasets"},
+    {"heartbeat"},
     {"ranks"},
     {"nn"},
     {"runtimes"},
