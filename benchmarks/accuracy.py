@@ -1,6 +1,6 @@
 """What the search finds against what one would use otherwise, at the same measured latency and with one recipe.
 
-python benchmarks/accuracy.py --out runs/accuracy [--schedule cpu|gpu] [--seeds 3] [--minutes 8] [--figure FILE.svg]
+python benchmarks/accuracy.py --out runs/accuracy [--schedule cpu|gpu] [--seeds 0 1 2] [--minutes 8] [--figure FILE.svg]
 
 Every combination of data set, budget and seed is a run of `hwnas` with baselines; budgets of one seed share latency
 table and super-network. On a machine with a GPU and without the export packages, after the stages before it were run
@@ -89,7 +89,7 @@ def main() -> None:
 def settings(options: argparse.Namespace) -> Iterator[Setting]:
     """All seeds of one budget before the next one: what is there can then be told with its spread."""
     budgets = [float(budget) for budget in options.budgets.split(",")]
-    for budget, seed, data in itertools.product(budgets, range(options.seeds), options.sets.split(",")):
+    for budget, seed, data in itertools.product(budgets, options.seeds, options.sets.split(",")):
         yield Setting(data, budget, seed)
 
 

@@ -2,36 +2,44 @@
 
 python benchmarks/latency_accuracy.py --out runs/latency [--spaces proxyless mobilenet_v3] [--networks 40] [--busy 0.5]
 
-For every space and profile: a table of all operators, and whole networks, some spread over the latencies of the space
-and the others random. A predictor is fitted as `hwnas fit` does, half on spread, half on random ones; its errors are
-those on all the others, and means over 20 ways to split them. Everything measured is kept under --out; interrupted, it
-goes on. Ends with a table in Markdown.
+For every space and profile: two sweeps of a table of all operators, and whole networks, some spread over the latencies
+of the space, the others random. A predictor is fitted as `hwnas fit` does, half on spread, half on random ones; its
+errors are those on the random ones left over, and means over 20 ways to split them. Random choices make networks of
+much the same latency; a second table is of as many for which every latency between the fastest and the slowest network
+was equally likely, as for a search whose budget is not known. Everything measured is kept under --out; interrupted, it
+goes on. Ends with tables in Markdown.
 """
 
 import argparse
 import contextlib
+import itertools
 import multiprocessing
 import random
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hwnas.devices import load_profile, open_device
+from hwnas.errors import UserError
 from hwnas.latency import TablePredictor, kendall_tau
 from hwnas.latency.fitting import Fitted, fit_predictor
-from hwnas.latency.profiler import identity, measure_rows, profile_space, rows_to_measure
+from hwnas.latency.profiler import check_measured, identity, measure_rows, profile_space, rows_to_measure
 from hwnas.latency.table import LatencyTable, Steadiness
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
 from hwnas.stages.fit import spread_over_latency
 from hwnas.stages.progress import progress
 from hwnas.storage import write_json
+from hwnas.supernet.paths import uniform_cost
 
 PROFILES = ("host_cpu1_litert_fp32", "host_cpu1_ort_fp32", "host_cpu1_litert_int8")
 COVERAGE = 0.9
 SPLITS = 20
+DRAWS_PER_NETWORK = 20  # at most: a small space has few networks
+ACROSS = "across_"  # figures of networks that were drawn by latency
 SLICE_S = 0.01  # of a busy neighbour: it works and rests in turn
 
 
@@ -45,27 +53,36 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=40, help="random ones beside them, for the errors")
     parser.add_argument("--busy", type=float, default=0.0, help="share of the time that another process is busy")
     options = parser.parse_args()
-    rows = []
+    rows, failures = [], []
     with busy_neighbour(options.busy):
         for space_name in options.spaces:
             for profile_name in options.profiles:
-                rows.append(one(options, space_name, profile_name))
+                try:
+                    rows.append(one(options, space_name, profile_name))
+                except UserError as error:  # what did not settle can be measured anew, in a quieter hour
+                    failures.append(f"{space_name} on {profile_name}: {error}")
                 write_json(options.out / "results.json", rows)
-    print_markdown(rows)
+    print_markdown(rows, HEADINGS)
+    print_markdown(rows, ACROSS_HEADINGS)
+    if failures:
+        raise SystemExit("\n".join(failures))
 
 
 def one(options: argparse.Namespace, space_name: str, profile_name: str) -> dict[str, float | str]:
     """Errors of one space on one profile."""
     space = build_space(SpaceConfig(space_name, options.resolution, 1000))
-    folder = options.out / f"{space_name}-{options.resolution}-{profile_name}"
+    folder = options.out / f"{space_name}-{options.resolution}-{Path(profile_name).stem}"
     start_s = time.perf_counter()
-    op_ms, steadiness = profiled(space, profile_name, folder)
+    op_ms, steadiness = profiled(space, profile_name, folder / "table.jsonl")
     profile_s = time.perf_counter() - start_s
-    rng = random.Random(0)
-    spread = spread_over_latency(TablePredictor(space, op_ms), options.fitted - options.fitted // 2, rng)
+    again_ms, _ = profiled(space, profile_name, folder / "again.jsonl")
+    rng, table_sum = random.Random(0), TablePredictor(space, op_ms)
+    spread = spread_over_latency(table_sum, options.fitted - options.fitted // 2, rng)
     drawn = [space.sample(rng) for _ in range(options.networks + options.fitted // 2)]
-    measured_ms = whole_networks(space, profile_name, folder, [*spread, *drawn])
-    found = [of_split(space, op_ms, spread, drawn, measured_ms, options.fitted // 2, split) for split in range(SPLITS)]
+    across = drawn_across(table_sum, options.networks, rng)
+    measured_ms = whole_networks(space, profile_name, folder, [*spread, *drawn, *across])
+    networks = Networks(spread, drawn, across, measured_ms)
+    found = [of_split(space, op_ms, networks, options.fitted // 2, split) for split in range(SPLITS)]
     method = statistics.mode(f["method"] for f in found)
     return {
         "space": space_name,
@@ -76,34 +93,70 @@ def one(options: argparse.Namespace, space_name: str, profile_name: str) -> dict
         "level_pct": steadiness.level_pct,
         "drifting": steadiness.drifting_spans,
         "steadiness": str(steadiness),
+        **between_sweeps(op_ms, again_ms),
         **{key: method if key == "method" else float(np.mean([f[key] for f in found])) for key in found[0]},
     }
 
 
+@dataclass(frozen=True)
+class Networks:
+    """Whole networks: spread for the fit, drawn by choices, drawn by latency; and their milliseconds in that order."""
+
+    spread: list[Arch]
+    drawn: list[Arch]
+    across: list[Arch]
+    measured_ms: np.ndarray
+
+
+def drawn_across(table_sum: TablePredictor, count: int, rng: random.Random) -> list[Arch]:
+    """Different networks, every latency equally likely."""
+
+    def cost_of(arch: Arch) -> float:
+        return float(table_sum.latency_ms([arch])[0])
+
+    draws = (uniform_cost(table_sum.space, rng, cost_of)[0] for _ in range(DRAWS_PER_NETWORK * count))
+    return list(itertools.islice(dict.fromkeys(draws), count))
+
+
 def of_split(
-    space: Space,
-    op_ms: dict[str, float],
-    spread: list[Arch],
-    drawn: list[Arch],
-    measured_ms: np.ndarray,
-    count: int,
-    split: int,
+    space: Space, op_ms: dict[str, float], networks: Networks, count: int, split: int
 ) -> dict[str, float | str]:
-    """Fitted on all spread networks and `count` of the random ones, tried on the others."""
-    order = len(spread) + np.random.default_rng(split).permutation(len(drawn))
-    archs, seen = [*spread, *drawn], [*range(len(spread)), *order[:count]]
-    fit = fit_predictor(space, op_ms, [archs[i] for i in seen], measured_ms[seen], drawn=count)
-    unseen = order[count:]
-    return {"method": fit.method, **figures(fit.predictor, [archs[i] for i in unseen], measured_ms[unseen])}
+    """Fitted on all spread networks and `count` of those drawn by choices, tried on the others."""
+    archs = [*networks.spread, *networks.drawn, *networks.across]
+    first, last = len(networks.spread), len(networks.spread) + len(networks.drawn)
+    order = first + np.random.default_rng(split).permutation(len(networks.drawn))
+    seen, unseen, across = [*range(first), *order[:count]], [*order[count:]], [*range(last, len(archs))]
+    fit = fit_predictor(space, op_ms, [archs[i] for i in seen], networks.measured_ms[seen], drawn=count)
+
+    def tried_on(indices: list[int]) -> dict[str, float]:
+        return figures(fit.predictor, [archs[i] for i in indices], networks.measured_ms[indices])
+
+    return {
+        "method": fit.method,
+        **tried_on(unseen),
+        **{f"{ACROSS}{key}": value for key, value in tried_on(across).items()},
+    }
 
 
-def profiled(space: Space, profile_name: str, folder: Path) -> tuple[dict[str, float], Steadiness]:
+def between_sweeps(first_ms: dict[str, float], again_ms: dict[str, float]) -> dict[str, float]:
+    """Percent by which the median row differs between two sweeps: at all, by one factor, and beside that factor."""
+    log_ratios = np.log([again_ms[key] / latency_ms for key, latency_ms in first_ms.items()])
+    factor = float(np.median(log_ratios))
+    return {
+        "sweeps_pct": 100 * float(np.median(np.abs(np.expm1(log_ratios)))),
+        "sweeps_factor_pct": 100 * float(np.expm1(factor)),
+        "sweeps_beside_pct": 100 * float(np.median(np.abs(np.expm1(log_ratios - factor)))),
+    }
+
+
+def profiled(space: Space, profile_name: str, path: Path) -> tuple[dict[str, float], Steadiness]:
     """(latency by row, how steady the sweep was)."""
     profile = load_profile(profile_name)
-    table = LatencyTable(folder / "table.jsonl", identity(profile, open_device(profile), space))
+    table = LatencyTable(path, identity(profile, open_device(profile), space))
+    keys = rows_to_measure(space)
     with progress(f"profiling {space.name} on {profile_name}") as report:
         profile_space(space, profile, table, progress=report)
-    keys = rows_to_measure(space)
+    check_measured(keys, profile, table)
     return {key: table[key].median_ms for key in keys}, table.steadiness(keys, profile.timing.drift_pct)
 
 
@@ -112,8 +165,10 @@ def whole_networks(space: Space, profile_name: str, folder: Path, archs: list[Ar
     profile = load_profile(profile_name)
     table = LatencyTable(folder / "networks.jsonl", identity(profile, open_device(profile), space), row="network")
     keys = [".".join(map(str, arch)) for arch in archs]
+    rows = dict(zip(keys, map(space.ops, archs), strict=True))
     with progress(f"measuring {len(archs)} networks of {space.name} on {profile_name}") as report:
-        measure_rows(dict(zip(keys, map(space.ops, archs), strict=True)), profile, table, progress=report)
+        measure_rows(rows, profile, table, progress=report)
+    check_measured(rows, profile, table, "whole networks")
     return np.array([table[key].median_ms for key in keys])
 
 
@@ -177,19 +232,28 @@ HEADINGS = {
     "level_pct": "machine's speed, %",
     "drifting": "drifting spans",
 }
+ERRORS = ("mape_pct", "max_pct", "within_5_pct", "within_10_pct", "kendall_tau", "bias_pct", "covered", "below_upper")
+ACROSS_HEADINGS = {
+    "space": "space",
+    "profile": "profile",
+    **{f"{ACROSS}{key}": HEADINGS[key] for key in ERRORS},
+    "sweeps_pct": "two sweeps' median row, %",
+    "sweeps_factor_pct": "by one factor, %",
+    "sweeps_beside_pct": "beside it, %",
+}
 
 
-def print_markdown(rows: list[dict[str, float | str]]) -> None:
-    print("|", " | ".join(HEADINGS.values()), "|")
-    print("|" + "---|" * len(HEADINGS))
+def print_markdown(rows: list[dict[str, float | str]], headings: dict[str, str]) -> None:
+    print("\n|", " | ".join(headings.values()), "|")
+    print("|" + "---|" * len(headings))
     for row in rows:
-        print("|", " | ".join(shown(row[key], key) for key in HEADINGS), "|")
+        print("|", " | ".join(shown(row[key], key) for key in headings), "|")
 
 
 def shown(value: float | str, key: str) -> str:
     if isinstance(value, str | int):
         return str(value)
-    if key in ("within_5_pct", "within_10_pct", "covered", "below_upper"):
+    if key.removeprefix(ACROSS) in ("within_5_pct", "within_10_pct", "covered", "below_upper"):
         return f"{100 * value:.0f} %"
     return f"{value:.2f}"
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder of the data sets")
     parser.add_argument("--schedule", choices=("cpu", "gpu"), default="cpu")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="several machines may share them")
     parser.add_argument("--minutes", type=float, help="stop after so many; the next call goes on")
     parser.add_argument("--stages", default=",".join(STAGES), help="those that this machine has the packages for")
 

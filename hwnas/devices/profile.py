@@ -25,6 +25,7 @@ class Timing(BaseModel):
     sentinel_every: Annotated[int, Field(ge=0, le=10_000)] = 24
     drift_pct: Annotated[float, Field(gt=0, le=1000)] = 5.0
     remeasure: Annotated[int, Field(ge=0, le=10)] = 2
+    drift_wait_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 3
     runs: Annotated[int, Field(ge=1, le=10_000)] = 12
     min_sample_ms: Annotated[float, Field(ge=0, le=1000)] = 0.2

@@ -22,6 +22,7 @@ from hwnas.spaces.space import Operators, OpSpec, Space, chain_operators
 
 OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
 START_S = 0.7  # of the process that measures a round
+SWEEPS = 3  # until what did not settle has
 ADDED_GAIN = 0.1  # of the variance of what a block adds to its input
 
 
@@ -115,9 +116,11 @@ def measure_rows(
     seed: int = 0,
     progress: Progress = lambda done, total, what: None,
 ) -> None:
-    """Measures what the table lacks, by the profile's protocol. A row that fails is written down, by name."""
-    lacking = unfinished(rows, profile, table)
-    if not lacking:
+    """Measures what the table lacks, by the profile's protocol. A row that fails is written down, by name.
+
+    What does not settle is measured anew, a few times: a burst of other work on the machine must not end a run.
+    """
+    if not unfinished(rows, profile, table):
         return
     device, number_of = open_device(profile), {key: number for number, key in enumerate(rows)}
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, device.session() as session:
@@ -126,11 +129,15 @@ def measure_rows(
         def file_of(key: str) -> Path:
             return build_model(rows[key], profile, Path(folder), f"model{number_of[key]}")
 
-        for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
-            progress(0, len(lacking) * profile.timing.rounds, f"building {number + 1} of {len(lacking)}")
-            file_of(key)
-        sentinel = middling(rows)
-        Sweep(list(rows), sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
+        for _ in range(SWEEPS):
+            lacking = unfinished(rows, profile, table)
+            for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
+                progress(0, len(lacking) * profile.timing.rounds, f"building {number + 1} of {len(lacking)}")
+                file_of(key)
+            Sweep(list(rows), middling(rows), file_of, table, profile.timing, device, session, seed, progress).run()
+            left = unfinished(rows, profile, table)
+            if not left or any(not table.is_quarantined(key) for key in left):
+                break  # all is there, or something failed
 
 
 def check_measured(rows: Iterable[str], profile: Profile, table: LatencyTable, what: str = "operators") -> None:

@@ -4,7 +4,8 @@ Every round goes through the rows in a new random order, which spreads a slow dr
 alike, and in a new process: where one happens to place a model in memory shifts its latency for as long as it lives. A
 row is measured until the confidence interval of its round medians is narrow. After every few rows a sentinel, always
 the same model, is measured: where it differs from what it took before, so may its neighbours, and they are measured
-again. Everything is decided from the table's own records, so an interrupted sweep goes on as if it had not been.
+again once it is as before, or a while has passed. Everything is decided from the table's own records, so an interrupted
+sweep goes on as if it had not been.
 """
 
 import hashlib
@@ -37,6 +38,7 @@ class Sweep:
     failed: set[str] = field(default_factory=set)
     done: int = 0
     total: int = 0
+    waited_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.id = hashlib.sha256("\n".join(sorted(self.keys)).encode()).hexdigest()[:8]
@@ -74,6 +76,8 @@ class Sweep:
                 self.progress(self.done + position + 1, self.total, key)
             if not self._is_watched() or not self._drifts(Span(self.id, number, index, attempt)):
                 break
+            if attempt < self.timing.remeasure:
+                self._wait_for_quiet()
         self.done += len(keys)
 
     def _measure(self, key: str, number: int, attempt: int) -> None:
@@ -100,6 +104,17 @@ class Sweep:
         deadline_s = time.monotonic() + self.timing.gate_timeout_s
         while not self.timing.admits(self.device.conditions()) and time.monotonic() < deadline_s:
             time.sleep(GATE_POLL_S)
+
+    def _wait_for_quiet(self) -> None:
+        """Until the sentinel is as before, or the sweep waited `drift_wait_s`: bursts of other work last seconds."""
+        while self.waited_s < self.timing.drift_wait_s:
+            start_s = time.monotonic()
+            time.sleep(GATE_POLL_S)
+            self.progress(self.done, self.total, "waiting until the sentinel is as before")
+            measurement = self.session.measure(self.file_of(self.sentinel), self.timing.run_config())
+            self.waited_s += time.monotonic() - start_s
+            if self.table.off_pct(measurement) <= self.timing.drift_pct:
+                return
 
     def _quarantine(self) -> None:
         for key in sorted(set(self.keys) - self.failed):

@@ -4,18 +4,17 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from scipy import stats
 
 from hwnas.devices import Measurement, pooled
 from hwnas.errors import UserError
 from hwnas.latency.drift import levels
+from hwnas.latency.trimmed import half_width_pct
 from hwnas.storage import Journal, Record, write_text
 
 Identity = dict[str, str]
@@ -67,10 +66,11 @@ class Steadiness:
         )
 
 
-@lru_cache
-def student_t(probability: float, degrees: int) -> float:
-    """Quantile of Student's distribution."""
-    return float(stats.t.ppf(probability, degrees))
+def _off_pct(now_ms: float, before_ms: Sequence[float]) -> float:
+    sound_ms = [ms for ms in before_ms if not math.isnan(ms)]
+    if len(sound_ms) < JUDGES or math.isnan(now_ms):
+        return 0.0
+    return 100 * abs(now_ms / statistics.median(sound_ms) - 1)
 
 
 class LatencyTable(Mapping[str, Measurement]):
@@ -200,15 +200,11 @@ class LatencyTable(Mapping[str, Measurement]):
         return rounds >= max_rounds or self.half_width_pct(key) <= settle_pct
 
     def half_width_pct(self, key: str, rounds: float = math.inf) -> float:
-        """Half of the 95 % confidence interval of the mean of round medians, relative; of the first `rounds` only.
+        """Half of the 95 % confidence interval of the middle of round medians, relative; of the first `rounds` only.
 
         Rounds, not runs: what disturbs one run disturbs its neighbours too. Infinite below two rounds.
         """
-        medians_ms = [m.median_ms for m in self._levelled(key, rounds)]
-        if len(medians_ms) < 2:
-            return math.inf
-        error_ms = statistics.stdev(medians_ms) / math.sqrt(len(medians_ms))
-        return 100 * student_t(0.975, len(medians_ms) - 1) * error_ms / statistics.mean(medians_ms)
+        return half_width_pct([m.median_ms for m in self._levelled(key, rounds)])
 
     def _levelled(self, key: str, rounds: float = math.inf) -> list[Measurement]:
         """The sound rounds of a row, of the first `rounds`, as if the machine had been equally fast all the time."""
@@ -246,11 +242,11 @@ class LatencyTable(Mapping[str, Measurement]):
     def drift_pct(self, span: Span) -> float:
         """How far the sentinel after a span was from the median of those before it; 0 while they are too few."""
         spans = list(self.sentinels)
-        before_ms = [ms for s in spans[: spans.index(span)] if not math.isnan(ms := self.sentinels[s])]
-        now_ms = self.sentinels[span]
-        if len(before_ms) < JUDGES or math.isnan(now_ms):
-            return 0.0
-        return 100 * abs(now_ms / statistics.median(before_ms) - 1)
+        return _off_pct(self.sentinels[span], [self.sentinels[s] for s in spans[: spans.index(span)]])
+
+    def off_pct(self, sentinel: Measurement) -> float:
+        """The same of a sentinel that is not written down: how far it is from all that are."""
+        return _off_pct(math.nan if sentinel.error else sentinel.median_ms, list(self.sentinels.values()))
 
     @property
     def errors(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from hwnas.devices import Measurement, Profile, load_profile, measure_in_turn, open_device
 from hwnas.errors import UserError
 from hwnas.footprint import METRICS
-from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows, unfinished
+from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.runtimes import RUNTIMES
@@ -19,7 +19,6 @@ from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
 from hwnas.storage import Record, write_text
 
-SWEEPS = 3  # until what did not settle has: a burst of other work on the machine must not end a run
 CALIBRATION, CANDIDATES = "networks.jsonl", "candidates.jsonl"  # whole networks that fit measures, and select
 SUFFIX = ".jsonl"  # of a latency table
 
@@ -105,11 +104,7 @@ def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: s
     """
     profile, table = load_profile(run.config.on), network_table(run, file)
     rows = {network.key: network.space.ops(network.arch) for network in networks}
-    for _ in range(SWEEPS):
-        measure_rows(rows, profile, table, run.config.seed, report)
-        left = unfinished(rows, profile, table)
-        if not left or any(table.failure(key) and not table.is_quarantined(key) for key in left):
-            break  # all is there, or something failed
+    measure_rows(rows, profile, table, run.config.seed, report)
     check_measured(rows, profile, table, "whole networks")
     return [table[network.key].median_ms for network in networks]
 

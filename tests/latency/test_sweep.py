@@ -1,5 +1,6 @@
 """The protocol: settled rows rest, drifting spans are measured again, what does not settle is named, all resumable."""
 
+import math
 import random
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ import pytest
 
 from hwnas.devices import FakeDevice, Measurement, Timing, load_profile
 from hwnas.latency import profiler
+from hwnas.latency import sweep as sweeping
 from hwnas.latency.profiler import identity, middling, profile_space, rows_to_measure, unfinished
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import SpaceConfig, build_space
@@ -14,7 +16,8 @@ from hwnas.spaces.macs import macs
 
 SPACE = build_space(SpaceConfig("proxyless_small", 32, 10))
 ROWS = rows_to_measure(SPACE)
-TIMING = Timing(rounds=3, max_rounds=8, settle_pct=3.0, quarantine_pct=40.0, sentinel_every=10, drift_pct=5.0)
+AT_ONCE = {"sentinel_every": 10, "drift_pct": 5.0, "drift_wait_s": 0.0}
+TIMING = Timing(rounds=3, max_rounds=8, settle_pct=3.0, quarantine_pct=40.0, **AT_ONCE)
 PROFILE = load_profile("fake").model_copy(update={"timing": TIMING})
 
 
@@ -33,6 +36,8 @@ def a_device(table, factor):
         def measure(self, model, config):
             number = int(model.name.partition(".")[0].removeprefix("model"))
             times = factor(number, len(table.journal.records))
+            if math.isnan(times):
+                return Measurement(error="out of memory")
             return Measurement(tuple(times * t for t in super().measure(model, config).times_ms))
 
     return Device
@@ -88,6 +93,77 @@ def test_a_device_that_stays_slow_is_not_measured_for_ever(sweep):
     table = sweep(lambda number, records: 1.3 if records > 80 else 1.0)
     attempts = {r.get("attempt", 0) for r in table.journal.records[1:]}
     assert attempts == set(range(1 + TIMING.remeasure))
+
+
+class Clock:
+    """Stands still but for sleeping."""
+
+    now_s = 0.0
+
+    def monotonic(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+
+@pytest.mark.parametrize(("wait_s", "attempts"), [(0.0, {0, 1, 2}), (60.0, {0, 1})])
+def test_a_drifting_span_waits_for_the_end_of_a_burst(sweep, monkeypatch, wait_s, attempts):
+    clock, began_s = Clock(), []
+    monkeypatch.setattr(sweeping, "time", clock)
+
+    def burst(number, records):
+        if records == 85:
+            began_s.append(clock.now_s)
+        return 1.3 if began_s and clock.now_s < began_s[0] + 10 else 1.0
+
+    timing = TIMING.model_copy(update={"drift_wait_s": wait_s})
+    table = sweep(burst, profile=PROFILE.model_copy(update={"timing": timing}))
+    assert {r.get("attempt", 0) for r in table.journal.records[1:] if "op" in r} == attempts
+    assert clock.now_s == pytest.approx(10 * bool(wait_s))
+
+
+def test_a_sweep_waits_for_a_while_in_all(sweep, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(sweeping, "time", clock)
+    timing = TIMING.model_copy(update={"drift_wait_s": 7.0})
+    sweep(lambda number, records: 1.3 if records > 80 else 1.0, profile=PROFILE.model_copy(update={"timing": timing}))
+    assert clock.now_s == pytest.approx(7)
+
+
+def noisy_until(sweeps, table):
+    """The first row while fewer sweeps than that have left it in quarantine."""
+
+    def factor(number, records):
+        quarantines = sum("quarantine" in record for record in table().journal.records)
+        return 1.0 + (number == 0 and quarantines < sweeps) * (records % 7)
+
+    return factor
+
+
+def test_what_did_not_settle_is_swept_again(sweep, tmp_path):
+    first = next(iter(ROWS))
+    table = sweep(noisy_until(profiler.SWEEPS - 1, lambda: table_at(tmp_path / "t.jsonl")))
+    assert set(table) == set(ROWS)
+    assert sum("quarantine" in record for record in table.journal.records) == profiler.SWEEPS - 1
+    assert len(table.rounds(first)) == TIMING.rounds
+
+
+def test_what_never_settles_is_swept_a_few_times(sweep):
+    table = sweep(lambda number, records: 1.0 + (number == 0) * (records % 7))
+    assert sum("quarantine" in record for record in table.journal.records) == profiler.SWEEPS
+
+
+def test_what_failed_is_not_tried_again(sweep):
+    calls = []
+
+    def fails(number, records):
+        calls.append(number)
+        return math.nan if number == 0 else 1.0
+
+    table = sweep(fails)
+    assert calls.count(0) == 1
+    assert set(table.errors) == {next(iter(ROWS))}
 
 
 def test_what_does_not_settle_is_quarantined_by_name_and_measured_anew(sweep):
