@@ -28,7 +28,7 @@ from hwnas.objective import hard_limits
 from hwnas.search import Budget, Evolution, EvolutionConfig, Limit, search
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
-from hwnas.supernet import ArchitectureConfig, ArchitectureTraining, recalibrate
+from hwnas.supernet import ArchitectureConfig, ArchitectureTraining, PathJudge, calibration_batches, recalibrate
 
 SPACE = "proxyless"  # 21 layers x 7 operators
 CLASSES = 10
@@ -79,6 +79,10 @@ def fastest_in_turn(steps: dict[str, Callable[[], object]], repeats: int = REPEA
     return {name: min(r[name] for r in rounds[WARM_UP:]) for name in steps}
 
 
+JUDGED = 2048  # images that a candidate is evaluated by
+CERTAIN = 20.0  # a parameter that makes its choice run in every draw
+
+
 class Steps:
     """The steps of a search in one setting."""
 
@@ -105,15 +109,17 @@ class Steps:
         return network
 
     def architecture(self, arch: Arch) -> Callable[[], None]:
-        """Two-path steps whose running path is `arch`, so that they compare with what that path takes alone."""
+        """Two-path steps whose running path is `arch`, so that they compare with what that path takes alone.
+
+        All draw the same silent path: of several the fastest step would tell of the smallest path only.
+        """
         predictor = predictor_of(self.space)
         config = ArchitectureConfig("two_paths", warmup_share=0.0, every=1, batch_size=self.batch)
         target_ms = predictor.arch_ms(arch)
         training = ArchitectureTraining(self.net, predictor, target_ms, self.images, self.compute, config, 0, 1000)
         with torch.no_grad():
-            training.alpha.scatter_(1, torch.tensor(arch)[:, None], 2.0)
-        numbers = iter(range(1000))
-        return lambda: training.after_step(next(numbers))
+            training.alpha.scatter_(1, torch.tensor(arch)[:, None], CERTAIN)
+        return lambda: training.after_step(0)
 
     def proxyless(self, arch: Arch) -> Callable[[], None]:
         """A weight step and an architecture step."""
@@ -347,18 +353,25 @@ def rounding_row(archs: int) -> None:
 
 
 def kernels_row(archs: int) -> None:
-    """How much of a step's wall time kernels take: what is missing is Python, launches and waiting for images."""
+    """How much of the wall time kernels take: what is missing is Python, launches and waiting for images."""
     steps = Steps(OURS, 32, 64)
     (arch,) = archs_of(steps.space, 1)
-    both = {"weights": lambda: steps.weights(steps.net, arch), "two paths": steps.architecture(arch)}
-    for name, step in both.items():
+    pictures = np.random.default_rng(1).integers(0, 255, (JUDGED, *steps.space.input_shape), dtype=np.uint8)
+    judged = ImageSet(pictures, np.arange(JUDGED) % CLASSES)
+    judge = PathJudge(steps.net, calibration_batches(judged, 32, 4, 64, OURS), judged, 32, OURS)
+    each = {
+        "weight step": lambda: steps.weights(steps.net, arch),
+        "two-path step": steps.architecture(arch),
+        "evaluation of a candidate": lambda: judge(arch),
+    }
+    for name, step in each.items():
         step()
         with torch.profiler.profile() as profile:
             start_s = time.perf_counter()
             step()
             OURS.synchronize()
             wall_s = time.perf_counter() - start_s
-        print(f"{'kernels of a step, ' + name:52s} {100 * sum(kernel_us(profile)) / (1e6 * wall_s):.0f} % of its time")
+        print(f"{'kernels, ' + name:52s} {100 * sum(kernel_us(profile)) / (1e6 * wall_s):.0f} % of its time")
 
 
 def kernel_us(profile: torch.profiler.profile) -> Iterator[float]:

@@ -129,10 +129,13 @@ class ArchitectureTraining:
         with torch.no_grad():
             return self.policy.draw(1, generator).archs[0]
 
-    def gates(self, step: int) -> Gates:
-        """The relaxation's, for one step."""
+    def gates(self, step: int, stream: int = 1) -> Gates:
+        """The relaxation's, for one step. stream: of the random numbers.
+
+        The step of the weights has its own: probabilities must not be judged by the very sample that was just fitted.
+        """
         relax = RELAXATIONS[self.config.relaxation]
-        return relax(self.alpha, self.temperature(step), self.generator(step, stream=1))
+        return relax(self.alpha, self.temperature(step), self.generator(step, stream))
 
     def after_step(self, step: int) -> None:
         if not self.is_due(step):

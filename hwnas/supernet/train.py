@@ -106,7 +106,7 @@ def architecture_search(
             if step < chosen.warmup_steps:
                 logits = net(x, space.sample(random.Random(f"{seed}/{step}")))
             elif config.relaxation in MIXED:
-                gates = chosen.gates(step)
+                gates = chosen.gates(step, stream=7)
                 logits = net.mixed(x, replace(gates, weight=gates.weight.detach()).of_decisions())
             else:
                 logits = net(x, chosen.sample(chosen.generator(step, stream=2)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwnas.errors import UserError
 from hwnas.storage import remove_temporaries, write_bytes
@@ -43,6 +43,21 @@ def check_processes(path: Path, state: State, processes: int, may_change: bool) 
             f"{'are' if processes > 1 else 'is'} {processes}; start as many as before (torchrun --nproc-per-node), or "
             "give --processes-may-change: the result is then the same within rounding, not to the bit"
         )
+
+
+def check_fits(path: Path, state: State, module: nn.Module, companion: State) -> None:
+    """UserError where the checkpoint holds other weights, or other things that are trained beside them.
+
+    companion: the state of these things, which is empty where there are none.
+    """
+    saved, own = state["module"], module.state_dict()
+    strange = [n for n in {**saved, **own} if n not in saved or n not in own or saved[n].shape != own[n].shape]
+    again = "it is of another space or method: choose another --out, or delete it and its journal to begin anew"
+    if strange:
+        raise UserError(f"checkpoint {path} has {len(strange)} weights that do not fit, first {strange[0]}; {again}")
+    if state["companion"].keys() != companion.keys():
+        there, wanted = (", ".join(sorted(found)) or "nothing" for found in (state["companion"], companion))
+        raise UserError(f"checkpoint {path} has {there} beside the weights, and {wanted} is trained here; {again}")
 
 
 def is_finite(state: object, masked: bool = False) -> bool:

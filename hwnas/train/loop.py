@@ -23,7 +23,7 @@ from hwnas.nn import Compute
 from hwnas.nn.synchronised import synchronised
 from hwnas.storage import Journal
 from hwnas.train.batches import StoredBatches, eval_batches, normalise, train_batches
-from hwnas.train.checkpoint import State, check_processes, is_finite, load_checkpoint, save
+from hwnas.train.checkpoint import State, check_fits, check_processes, is_finite, load_checkpoint, save
 from hwnas.train.corruption import Change, unchanged
 from hwnas.train.divergence import MOST_LOSS, Diverged, outputs_of
 from hwnas.train.recipe import Ema, Recipe, optimizer, set_lr
@@ -115,6 +115,7 @@ class Training:
         if self.checkpoint.exists():
             state = load_checkpoint(self.checkpoint)
             check_processes(self.checkpoint, state, ranks.size(), self.processes_may_change)
+            check_fits(self.checkpoint, state, self.module, self._beside())
             self._load(state)
             self.saved = self._place()
         self._keep()
@@ -276,8 +277,11 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.shadow if self.ema else {},
             "ema_steps": self.ema.steps if self.ema else 0,
-            "companion": self.companion.state_dict() if self.companion else {},
+            "companion": self._beside(),
         }
+
+    def _beside(self) -> State:
+        return self.companion.state_dict() if self.companion else {}
 
     def _load(self, state: State) -> None:
         self.epoch, self.step, self.seconds = int(state["epochs"]), int(state["step"]), float(state["seconds"])

@@ -17,9 +17,16 @@ from hwnas.objective import LATENCY_LOSSES
 from hwnas.search import METHODS, Budget, FromProbabilities, Limit
 from hwnas.spaces import SpaceConfig, build_space, extremes
 from hwnas.spaces.macs import op_macs
-from hwnas.supernet import RELAXATIONS, WAYS, ArchitectureConfig, ArchitectureTraining, architecture_search
+from hwnas.supernet import (
+    RELAXATIONS,
+    WAYS,
+    ArchitectureConfig,
+    ArchitectureTraining,
+    architecture_search,
+    supernet_training,
+)
 from hwnas.supernet.architecture import LOSSES, keep_share
-from hwnas.train import Recipe
+from hwnas.train import Recipe, load_checkpoint
 
 CPU = Compute("cpu")
 SPACE = build_space(SpaceConfig("proxyless_small", 16, 4, width_mult=0.25))
@@ -232,6 +239,25 @@ def test_parameters_of_another_space_are_refused(tmp_path):
     state = chosen.state_dict()
     with pytest.raises(UserError, match="of another space or method"):
         chosen.load_state_dict({**state, "policy": {"alpha": state["policy"]["alpha"][1:]}})
+
+
+def test_a_checkpoint_of_another_space_or_method_is_refused(tmp_path):
+    training, _, _ = search_of(tmp_path, "two_paths", epochs=1)
+    training.run()
+    wider = build_space(SpaceConfig("proxyless_small", 16, 4, width_mult=0.5))
+    others = [supernet_training(space, images_of(64), training.recipe, CPU, 3, tmp_path) for space in (wider, SPACE)]
+    with pytest.raises(UserError, match=r"supernet.pt has \d+ weights that do not fit, first .*: choose another --out"):
+        others[0].run()
+    with pytest.raises(UserError, match=r"has baseline, .*policy.* beside the weights, and nothing is trained here"):
+        others[1].run()
+    assert len(load_checkpoint(training.checkpoint)["companion"]) > 1
+
+
+def test_weights_and_probabilities_see_samples_of_their_own(tmp_path):
+    _, chosen, _ = search_of(tmp_path, "gumbel")
+    own, of_weights = chosen.gates(9), chosen.gates(9, stream=7)
+    assert not torch.equal(own.weight, of_weights.weight)
+    assert torch.equal(own.weight, chosen.gates(9).weight)
 
 
 def test_a_loss_that_is_no_number_ends_with_advice(tmp_path):
