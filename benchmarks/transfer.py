@@ -5,6 +5,7 @@ python benchmarks/transfer.py --data ../shared/data --out runs/transfer
 Operators: nn-Meter's blocks between three phones. Networks: those of HELP (https://arxiv.org/abs/2106.08630) on devices
 that its meta-training did not see, from devices that it saw. Rows are chosen by `choose_rows`, or at random; latencies
 are transferred, or scaled by one factor. Prints tables in Markdown; every figure goes to results.jsonl under --out.
+--only networks (or operators) leaves the other part out.
 """
 
 import argparse
@@ -26,8 +27,7 @@ PHONES = (  # two runs of nn-Meter that must not be mixed; the settings of `tran
     ("mbconv_v3", "pixel4", "xiaomi11"),
     ("mbconv_v2", "pixel1", "xiaomi11"),
 )
-ROWS = (5, 10, 20)
-NETWORKS_MEASURED = 10  # as HELP
+ROWS = (5, 10, 20)  # HELP measures 10 networks
 SEEDS = 20
 NO_TIME_MS = 0.1  # of cells without a path to the output: HELP's files hold 0 and less for some
 BENCHES = {"nasbench201": "nasbench201/nb201_latency_help.npz", "fbnet": "help_fbnet/fbnet_cifar100_latency.npz"}
@@ -52,14 +52,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=("operators", "networks"))
     options = parser.parse_args()
-    operators = [row for pair in PHONES for row in between_phones(options.data, *pair)]
-    networks = [row for name in BENCHES for row in between_networks(options.data, name)]
+    pairs, benches = ([] if options.only == "networks" else PHONES), ([] if options.only == "operators" else BENCHES)
+    operators = [row for pair in pairs for row in between_phones(options.data, *pair)]
+    networks = [row for name in benches for row in between_networks(options.data, name)]
     options.out.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row) + "\n" for row in operators + networks)
     (options.out / "results.jsonl").write_text(lines)
-    print_markdown(operators, ["file", "source", "target", "k"])
-    print_markdown(networks, ["bench", "target", "help"])
+    if operators:
+        print_markdown(operators, ["file", "source", "target", "k"])
+    if networks:
+        print_markdown(networks, ["bench", "target", "help", "k"])
 
 
 def between_phones(data: Path, file: str, source_name: str, target_name: str) -> Iterator[Figures]:
@@ -98,7 +102,7 @@ def figures(predicted: Latencies, target: Latencies) -> dict[str, float]:
 
 
 def between_networks(data: Path, bench: str) -> Iterator[Figures]:
-    """Whole networks from six devices together; last, the mean over the targets."""
+    """Whole networks from six devices together; last, the means over the targets."""
     file = np.load(data / BENCHES[bench])
     latency_ms = dict(zip(file["device"], np.maximum(file["latency_ms"], NO_TIME_MS).T, strict=True))
     log_ms = np.log([latency_ms[name] for name in SOURCES[bench]])  # (devices, networks)
@@ -107,19 +111,21 @@ def between_networks(data: Path, bench: str) -> Iterator[Figures]:
     found = []
     for name, published in HELP_SPEARMAN[bench].items():
         target = by_number(latency_ms[name])
-        told: Figures = {"bench": bench, "target": name, "help": published}
-        found.append(told | {"rows": "", "method": "best source"} | best_source(latency_ms, bench, target))
-        found += [told | row for row in every_way(source, target, NETWORKS_MEASURED, features)]
+        for k in ROWS:
+            told: Figures = {"bench": bench, "target": name, "help": published, "k": k}
+            found.append(told | {"rows": "", "method": "best source"} | best_source(latency_ms, bench, target, k))
+            found += [told | row for row in every_way(source, target, k, features)]
     yield from found
-    yield from means(found)
+    for k in ROWS:
+        yield from means([row for row in found if row["k"] == k])
 
 
-def best_source(latency_ms: Mapping[str, np.ndarray], bench: str, target: Latencies) -> dict[str, float]:
+def best_source(latency_ms: Mapping[str, np.ndarray], bench: str, target: Latencies, k: int) -> dict[str, float]:
     """The source that ranks the chosen networks most like the target, as far as these tell, by one factor."""
     sources = {name: by_number(latency_ms[name]) for name in SOURCES[bench]}
     log_ms = np.log([latency_ms[name] for name in SOURCES[bench]])
     pooled = by_number(np.exp(log_ms.mean(axis=0)))
-    chosen = choose_rows(pooled, NETWORKS_MEASURED, dict(zip(pooled, log_ms.T.tolist(), strict=True)))
+    chosen = choose_rows(pooled, k, dict(zip(pooled, log_ms.T.tolist(), strict=True)))
     measured = {key: target[key] for key in chosen}
     return figures(scaled(max(sources.values(), key=lambda s: agreement(s, measured)), measured), target)
 
@@ -130,11 +136,12 @@ def agreement(source: Latencies, measured: Latencies) -> float:
 
 
 def means(rows: Sequence[Figures]) -> Iterator[Figures]:
-    """Over the targets, for each way."""
+    """Over the targets, for each way; all of one bench and k."""
     for way in dict.fromkeys((row["rows"], row["method"]) for row in rows):
         same = [row for row in rows if (row["rows"], row["method"]) == way]
         numbers = {n: float(np.mean([row[n] for row in same])) for n in ("mape_pct", "spearman", "kendall", "help")}
-        yield {"bench": rows[0]["bench"], "target": "mean", "rows": way[0], "method": way[1], **numbers}
+        told = {"bench": rows[0]["bench"], "target": "mean", "k": rows[0]["k"]}
+        yield told | {"rows": way[0], "method": way[1], **numbers}
 
 
 def by_number(latency_ms: np.ndarray) -> dict[str, float]:
