@@ -261,7 +261,8 @@ def transfer(
 ) -> None:
     """A table of a new device: its measured rows, and all others as SOURCE and those let expect.
 
-    By a smooth correction of SOURCE or by one factor: by what misses measured rows by less when these are left out.
+    By a smooth correction of SOURCE, or by one factor where that misses measured rows by less when these are left out.
+    Of fewer than 7 measured rows by the correction.
     """
     from hwnas.latency.transfer import transfer_table
 

@@ -28,6 +28,7 @@ Features = Mapping[str, Sequence[float]]  # of each row, all of one length
 LENGTH_SCALE = 2.0  # root mean square over the standardised features
 NOISE = 0.1  # variance of what is no smooth function of the features, per variance of the correction
 FACTOR = 100.0  # variance of one factor for all rows, per variance of the correction: it is hardly known beforehand
+ENOUGH_TO_CHOOSE = 7  # fewer measured rows choose worse than not at all: docs/transfer.md
 TRANSFERRED = "transferred"  # of an identity: what the predicted rows of the table come from
 MAX_CANDIDATES = 2000  # among which to choose: their covariances are kept, 32 MB
 
@@ -191,9 +192,9 @@ class Missed:
 
 
 def missed_by(source: Mapping[str, float], measured: Mapping[str, float]) -> Missed:
-    """Of both methods; the one that misses less is taken, and the smooth correction where nothing tells them apart."""
+    """Of both methods; the one that misses less is taken, and of few rows the smooth correction."""
     smooth, factor = (left_out_pct(source, measured, method) for method in (SMOOTH, FACTOR_ALONE))
-    if factor < smooth:
+    if factor < smooth and len(measured) >= ENOUGH_TO_CHOOSE:
         return Missed(FACTOR_ALONE, factor, SMOOTH, smooth)
     return Missed(SMOOTH, smooth, FACTOR_ALONE, factor)
 

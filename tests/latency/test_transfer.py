@@ -96,10 +96,15 @@ def test_a_table_is_predicted_by_what_misses_measured_rows_by_less(devices, tmp_
     assert LatencyTable.read(out).identity["transferred"].endswith(told)
 
 
-def test_one_row_leaves_the_smooth_correction(devices):
+def test_few_rows_leave_the_smooth_correction(devices):
     source, _ = devices
-    found = missed_by(source, {next(iter(source)): 1.0})
-    assert (found.method, found.known) == (SMOOTH, False)
+    keys = choose_rows(source, 7)
+    jumps = {key: source[key] * (3 if key == keys[2] else 1) for key in keys}
+    assert missed_by(source, jumps).method == FACTOR_ALONE
+    few = missed_by(source, {key: jumps[key] for key in keys[:6]})
+    assert (few.method, few.known, few.other_pct < few.pct) == (SMOOTH, True, True)
+    one = missed_by(source, {keys[0]: 1.0})
+    assert (one.method, one.known) == (SMOOTH, False)
 
 
 def test_measured_rows_keep_their_value_and_none_is_missing(devices):
