@@ -1,45 +1,78 @@
 """Predicted latencies per second: the vectorised table sum against one dictionary look-up per layer.
 
-python benchmarks/predict_latency.py [--archs 200000]
+python benchmarks/predict_latency.py [--archs 500000] [--repeats 7]
+
+Times are one thread's CPU time, the fastest of --repeats repetitions in which all rows take turns, after one that does
+not count: so other processes on the machine change little, and both sides of the ratio come from one run.
 """
 
 import argparse
 import random
 import time
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from hwnas.latency import RelativeErrors, TablePredictor
+from hwnas.latency.learned import Correction, ResidualPredictor, table_terms
 from hwnas.spaces import SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
 from hwnas.spaces.operators import is_free
 
+BY_HAND, SUM = "dictionary look-ups", "table sum"
+SHARE_BY_HAND = 1 / 200  # of the architectures: the others would take minutes
+Steps = Mapping[str, Callable[[], object]]
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archs", type=int, default=500_000)
-    count = parser.parse_args().archs
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
     space, rng = build_space(SpaceConfig("proxyless", 224, 1000)), random.Random(0)
     op_ms = {str(spec): op_macs(spec) / 1e7 for spec in space.all_ops() if not is_free(spec)}
     errors = RelativeErrors.of(np.linspace(0.97, 1.03, 20), np.ones(20))
-    predictor = TablePredictor(space, op_ms, errors=errors)
-    archs = np.array([space.sample(rng) for _ in range(count)], dtype=np.uint8)
+    table = TablePredictor(space, op_ms, errors=errors)
+    weights = dict.fromkeys(table_terms(space, table.table_ms), 1e-3)
+    corrected = ResidualPredictor(table, Correction(0.0, weights, -0.1, 0.1), errors)
+    sampled = [space.sample(rng) for _ in range(options.archs)]
+    few = sampled[: max(1, round(options.archs * SHARE_BY_HAND))]
 
-    start_s = time.perf_counter()
-    vectorised = predictor.latency_ms(archs)
-    fast_s = time.perf_counter() - start_s
-    start_s = time.perf_counter()
-    predictor.interval_ms(archs, 0.9)
-    interval_s = time.perf_counter() - start_s
-    few = archs[: max(1, count // 200)]
-    start_s = time.perf_counter()
-    by_hand = [sum(op_ms.get(str(spec), 0.0) for spec in space.ops(tuple(arch))) for arch in few]
-    slow_s = (time.perf_counter() - start_s) * count / len(few)
-    np.testing.assert_allclose(vectorised[: len(few)], by_hand)
-    print(f"table sum, vectorised      {count / fast_s / 1e6:8.2f} M architectures/s")
-    print(f"with intervals             {count / interval_s / 1e6:8.2f} M architectures/s")
-    print(f"dictionary look-ups        {count / slow_s / 1e6:8.4f} M architectures/s")
-    print(f"ratio                      {slow_s / fast_s:8.0f}")
+    def by_hand() -> list[float]:
+        return [sum(op_ms.get(str(spec), 0.0) for spec in space.ops(arch)) for arch in few]
+
+    np.testing.assert_allclose(table.latency_ms(few), by_hand())
+    steps: dict[str, Callable[[], object]] = {BY_HAND: by_hand}
+    for dtype in (np.uint8, np.int64):
+        steps |= predictions(table, corrected, np.array(sampled, dtype=dtype))
+    counts = dict.fromkeys(steps, len(sampled)) | {BY_HAND: len(few)}
+    per_s = {name: counts[name] / seconds for name, seconds in fastest_in_turn(steps, options.repeats).items()}
+    print("| what | input | million architectures per second | times the look-ups |\n|---|---|---|---|")
+    for name, rate in per_s.items():
+        what, _, dtype_name = name.partition(", ")
+        print(f"| {what} | {dtype_name or 'tuples'} | {rate / 1e6:.3g} | {rate / per_s[BY_HAND]:.0f} |")
+
+
+def predictions(table: TablePredictor, corrected: ResidualPredictor, archs: np.ndarray) -> Steps:
+    """What is timed of one kind of input."""
+    return {
+        f"{SUM}, {archs.dtype}": lambda: table.latency_ms(archs),
+        f"{SUM} with intervals, {archs.dtype}": lambda: table.interval_ms(archs, 0.9),
+        f"corrected (`ResidualPredictor`), {archs.dtype}": lambda: corrected.latency_ms(archs),
+        f"corrected with intervals, {archs.dtype}": lambda: corrected.interval_ms(archs, 0.9),
+    }
+
+
+def fastest_in_turn(steps: Steps, repeats: int) -> dict[str, float]:
+    """CPU seconds of each, the fastest of `repeats` rounds over all of them after one to warm up."""
+    rounds = [{name: seconds_of(step) for name, step in steps.items()} for _ in range(1 + repeats)]
+    return {name: min(r[name] for r in rounds[1:]) for name in steps}
+
+
+def seconds_of(step: Callable[[], object]) -> float:
+    start_s = time.thread_time()
+    step()
+    return time.thread_time() - start_s
 
 
 if __name__ == "__main__":

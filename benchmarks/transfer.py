@@ -5,9 +5,11 @@ python benchmarks/transfer.py --data ../shared/data --out runs/transfer
 Operators: nn-Meter's blocks between three phones. Networks: those of HELP (https://arxiv.org/abs/2106.08630) on devices
 that its meta-training did not see, from devices that it saw. Rows are chosen by `choose_rows`, or at random; latencies
 are transferred, or scaled by one factor. Prints tables in Markdown; every figure goes to results.jsonl under --out.
+Tables: those that are shipped, between the runtimes and precisions of this host. --only runs one of the three parts.
 """
 
 import argparse
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +20,17 @@ from scipy import stats
 
 from hwnas.latency import kendall_tau
 from hwnas.latency.importers import IMPORTERS
-from hwnas.latency.transfer import Features, choose_rows, scaled, transfer
+from hwnas.latency.table import LatencyTable
+from hwnas.latency.transfer import (
+    METHODS,
+    Features,
+    choose_rows,
+    left_out_pct,
+    missed_by,
+    operators_ms,
+    scaled,
+    transfer,
+)
 
 PHONES = (  # two runs of nn-Meter that must not be mixed; the settings of `transfer` were fixed before v2 was read
     ("mbconv_v3", "pixel1", "pixel4"),
@@ -26,8 +38,9 @@ PHONES = (  # two runs of nn-Meter that must not be mixed; the settings of `tran
     ("mbconv_v3", "pixel4", "xiaomi11"),
     ("mbconv_v2", "pixel1", "xiaomi11"),
 )
-ROWS = (5, 10, 20)
-NETWORKS_MEASURED = 10  # as HELP
+ROWS = (5, 10, 20)  # HELP measures 10 networks
+TABLES, HOST = Path(__file__).parents[1] / "latency_tables", "host_cpu1"
+LEAST_SHARE = 3  # rows of a table per measured one: with fewer nothing is left to predict
 SEEDS = 20
 NO_TIME_MS = 0.1  # of cells without a path to the output: HELP's files hold 0 and less for some
 BENCHES = {"nasbench201": "nasbench201/nb201_latency_help.npz", "fbnet": "help_fbnet/fbnet_cifar100_latency.npz"}
@@ -52,14 +65,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=("operators", "networks", "tables"))
     options = parser.parse_args()
-    operators = [row for pair in PHONES for row in between_phones(options.data, *pair)]
-    networks = [row for name in BENCHES for row in between_networks(options.data, name)]
+    wanted = {options.only} if options.only else {"operators", "networks", "tables"}
+    pairs, benches = (PHONES if "operators" in wanted else ()), (BENCHES if "networks" in wanted else ())
+    operators = [row for pair in pairs for row in between_phones(options.data, *pair)]
+    networks = [row for name in benches for row in between_networks(options.data, name)]
+    tables = list(between_tables()) if "tables" in wanted else []
     options.out.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row) + "\n" for row in operators + networks)
+    lines = "".join(json.dumps(row) + "\n" for row in operators + networks + tables)
     (options.out / "results.jsonl").write_text(lines)
-    print_markdown(operators, ["file", "source", "target", "k"])
-    print_markdown(networks, ["bench", "target", "help"])
+    if operators:
+        print_markdown(operators, ["file", "source", "target", "k"])
+    if networks:
+        print_markdown(networks, ["bench", "target", "help", "k"])
+    if tables:
+        print_choices(tables)
 
 
 def between_phones(data: Path, file: str, source_name: str, target_name: str) -> Iterator[Figures]:
@@ -98,7 +119,7 @@ def figures(predicted: Latencies, target: Latencies) -> dict[str, float]:
 
 
 def between_networks(data: Path, bench: str) -> Iterator[Figures]:
-    """Whole networks from six devices together; last, the mean over the targets."""
+    """Whole networks from six devices together; last, the means over the targets."""
     file = np.load(data / BENCHES[bench])
     latency_ms = dict(zip(file["device"], np.maximum(file["latency_ms"], NO_TIME_MS).T, strict=True))
     log_ms = np.log([latency_ms[name] for name in SOURCES[bench]])  # (devices, networks)
@@ -107,19 +128,21 @@ def between_networks(data: Path, bench: str) -> Iterator[Figures]:
     found = []
     for name, published in HELP_SPEARMAN[bench].items():
         target = by_number(latency_ms[name])
-        told: Figures = {"bench": bench, "target": name, "help": published}
-        found.append(told | {"rows": "", "method": "best source"} | best_source(latency_ms, bench, target))
-        found += [told | row for row in every_way(source, target, NETWORKS_MEASURED, features)]
+        for k in ROWS:
+            told: Figures = {"bench": bench, "target": name, "help": published, "k": k}
+            found.append(told | {"rows": "", "method": "best source"} | best_source(latency_ms, bench, target, k))
+            found += [told | row for row in every_way(source, target, k, features)]
     yield from found
-    yield from means(found)
+    for k in ROWS:
+        yield from means([row for row in found if row["k"] == k])
 
 
-def best_source(latency_ms: Mapping[str, np.ndarray], bench: str, target: Latencies) -> dict[str, float]:
+def best_source(latency_ms: Mapping[str, np.ndarray], bench: str, target: Latencies, k: int) -> dict[str, float]:
     """The source that ranks the chosen networks most like the target, as far as these tell, by one factor."""
     sources = {name: by_number(latency_ms[name]) for name in SOURCES[bench]}
     log_ms = np.log([latency_ms[name] for name in SOURCES[bench]])
     pooled = by_number(np.exp(log_ms.mean(axis=0)))
-    chosen = choose_rows(pooled, NETWORKS_MEASURED, dict(zip(pooled, log_ms.T.tolist(), strict=True)))
+    chosen = choose_rows(pooled, k, dict(zip(pooled, log_ms.T.tolist(), strict=True)))
     measured = {key: target[key] for key in chosen}
     return figures(scaled(max(sources.values(), key=lambda s: agreement(s, measured)), measured), target)
 
@@ -130,11 +153,53 @@ def agreement(source: Latencies, measured: Latencies) -> float:
 
 
 def means(rows: Sequence[Figures]) -> Iterator[Figures]:
-    """Over the targets, for each way."""
+    """Over the targets, for each way; all of one bench and k."""
     for way in dict.fromkeys((row["rows"], row["method"]) for row in rows):
         same = [row for row in rows if (row["rows"], row["method"]) == way]
         numbers = {n: float(np.mean([row[n] for row in same])) for n in ("mape_pct", "spearman", "kendall", "help")}
-        yield {"bench": rows[0]["bench"], "target": "mean", "rows": way[0], "method": way[1], **numbers}
+        told = {"bench": rows[0]["bench"], "target": "mean", "k": rows[0]["k"]}
+        yield told | {"rows": way[0], "method": way[1], **numbers}
+
+
+def between_tables() -> Iterator[Figures]:
+    """Of the shipped tables, between any two of one space: what `hwnas table transfer` would take and what it is worth.
+
+    Errors are over the rows that were not measured.
+    """
+    by_space: dict[str, dict[str, Latencies]] = {}
+    for path in sorted(TABLES.glob(f"*-{HOST}_*.jsonl")):
+        space, _, device = path.stem.partition(f"-{HOST}_")
+        by_space.setdefault(space, {})[device] = operators_ms(LatencyTable.read(path))
+    for space, tables in by_space.items():
+        for (source_name, source), (target_name, target) in itertools.permutations(tables.items(), 2):
+            there = {key: ms for key, ms in source.items() if ms > 0 and target.get(key, 0) > 0}
+            pair: Figures = {"space": space, "source": source_name, "target": target_name}
+            for k in ROWS:
+                if len(there) >= LEAST_SHARE * k:
+                    yield pair | {"k": k} | choice(there, {key: target[key] for key in there}, k)
+
+
+def choice(source: Latencies, target: Latencies, k: int) -> Figures:
+    measured = {key: target[key] for key in choose_rows(source, k)}
+    unseen = {key: ms for key, ms in target.items() if key not in measured}
+    missed = {}
+    for method, predict in METHODS.items():
+        predicted = predict(source, measured)
+        missed[method] = 100 * float(np.mean([abs(predicted[key] / ms - 1) for key, ms in unseen.items()]))
+    left_out = {f"{method}, left out": left_out_pct(source, measured, method) for method in METHODS}
+    taken = missed_by(source, measured).method
+    return {**missed, **left_out, "taken": taken, "taken_pct": missed[taken], "best_pct": min(missed.values())}
+
+
+def print_choices(rows: Sequence[Figures]) -> None:
+    """Means over all pairs of tables, by k."""
+    print("\n| k | pairs |", " | ".join(METHODS), "| the one taken | the better one | the better one is taken |")
+    print("|" + "---|" * (len(METHODS) + 5))
+    for k in ROWS:
+        same = [row for row in rows if row["k"] == k]
+        cells = [f"{np.mean([row[n] for row in same]):.1f}" for n in (*METHODS, "taken_pct", "best_pct")]
+        right = np.mean([row["taken_pct"] == row["best_pct"] for row in same])
+        print(f"| {k} | {len(same)} |", " | ".join(cells), f"| {100 * right:.0f} % |")
 
 
 def by_number(latency_ms: np.ndarray) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """Predictors that learn from whole networks what a table sum does not tell, or do without a table.
 
-Both are linear in sums over operators, so they price many architectures as fast as the table sum, and their expectation
-is differentiable. Ridge regressions, for there are tens of networks and not thousands: how much they shrink is chosen
-by leave-one-out error (https://scikit-learn.org/stable/modules/linear_model.html#ridge-regression). Intervals come from
-networks left out of the whole fit, a tenth at a time.
+Both rest on sums over operators, so they price many architectures at once, a regression with one sum as the table does,
+a correction with three; and their expectation is differentiable. Ridge regressions, for there are tens of networks and
+not thousands: how much they shrink is chosen by leave-one-out error
+(https://scikit-learn.org/stable/modules/linear_model.html#ridge-regression). Intervals come from networks left out of
+the whole fit, a tenth at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

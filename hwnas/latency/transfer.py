@@ -4,12 +4,13 @@ log target = log source + correction, where the correction is a Gaussian process
 differ by a factor that changes slowly with shapes (Rasmussen and Williams 2006, equation 2.25). The rows to measure
 are those after which the process is surest of all the others (Sacks et al. 1989, integrated mean squared error); that
 depends on features alone, so they are known before anything is measured. Nothing is fitted but the correction itself:
-five to twenty values do not tell length scales.
+five to twenty values do not tell length scales. Devices that do not differ smoothly are better told by one factor for
+all rows, and which of both is taken for a table the measured rows decide, each left out in turn.
 """
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from hwnas.spaces.space import OpSpec
 from hwnas.storage import Record
 
 Floats = NDArray[np.float64]
+Latencies = Mapping[str, float]  # milliseconds by row key
 Features = Mapping[str, Sequence[float]]  # of each row, all of one length
 LENGTH_SCALE = 2.0  # root mean square over the standardised features
 NOISE = 0.1  # variance of what is no smooth function of the features, per variance of the correction
 FACTOR = 100.0  # variance of one factor for all rows, per variance of the correction: it is hardly known beforehand
+ENOUGH_TO_CHOOSE = 7  # fewer measured rows choose worse than not at all: docs/transfer.md
 TRANSFERRED = "transferred"  # of an identity: what the predicted rows of the table come from
 MAX_CANDIDATES = 2000  # among which to choose: their covariances are kept, 32 MB
 
@@ -72,15 +75,20 @@ def scaled(source: Mapping[str, float], measured: Mapping[str, float]) -> dict[s
     return {key: factor * ms for key, ms in source.items()} | dict(measured)
 
 
-def left_out_pct(source: Mapping[str, float], measured: Mapping[str, float]) -> float:
-    """How far a measured row is missed on average when it is transferred from the others; NaN of one row.
+SMOOTH, FACTOR_ALONE = "a smooth correction", "one factor"
+METHODS: Mapping[str, Callable[[Latencies, Latencies], dict[str, float]]] = {SMOOTH: transfer, FACTOR_ALONE: scaled}
 
-    Measured rows that were chosen to be far apart make it pessimistic.
+
+def left_out_pct(source: Mapping[str, float], measured: Mapping[str, float], method: str = SMOOTH) -> float:
+    """How far a measured row is missed on average when it is predicted from the others; NaN of one row.
+
+    method: one of METHODS. Measured rows that were chosen to be far apart make it pessimistic.
     """
     if len(measured) < 2:
         return math.nan
     others = {key: {k: ms for k, ms in measured.items() if k != key} for key in measured}
-    return statistics.fmean(100 * abs(transfer(source, others[key])[key] / ms - 1) for key, ms in measured.items())
+    predict = METHODS[method]
+    return statistics.fmean(100 * abs(predict(source, others[key])[key] / ms - 1) for key, ms in measured.items())
 
 
 def operator_features(source: Mapping[str, float]) -> Features:
@@ -166,19 +174,45 @@ def source_ms(table: LatencyTable) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """How far measured rows are missed when they are left out, by the method that is taken and by the other."""
+
+    method: str
+    pct: float  # NaN of one row
+    other: str
+    other_pct: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there was a row to leave out."""
+        return not math.isnan(self.pct)
+
+    def __str__(self) -> str:
+        return f"{self.pct:.1f} % by {self.method}, which is taken, and by {self.other_pct:.1f} % by {self.other}"
+
+
+def missed_by(source: Mapping[str, float], measured: Mapping[str, float]) -> Missed:
+    """Of both methods; the one that misses less is taken, and of few rows the smooth correction."""
+    smooth, factor = (left_out_pct(source, measured, method) for method in (SMOOTH, FACTOR_ALONE))
+    if factor < smooth and len(measured) >= ENOUGH_TO_CHOOSE:
+        return Missed(FACTOR_ALONE, factor, SMOOTH, smooth)
+    return Missed(SMOOTH, smooth, FACTOR_ALONE, factor)
+
+
+@dataclass(frozen=True, slots=True)
 class Transferred:
     """What a transferred table holds: how many rows of each kind."""
 
     measured: int
     predicted: int
     failed: int  # on the new device: they have no latency there, and are not predicted
-    left_out_pct: float  # how far off the predictions may be, as `left_out_pct` tells
+    missed: Missed  # how far off the predictions may be
 
 
 def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> Transferred:
     """Writes the rows of `measured` as they are, and those that only `source` has as predictions.
 
-    The identity is that of `measured`, and what the predictions come from.
+    They are made by the method of `missed_by`. The identity is that of `measured`, and what the predictions come from.
     """
     _check_same_operators(source, measured)
     there_ms, here_ms, failed = source_ms(source), operators_ms(measured), measured.errors
@@ -188,17 +222,14 @@ def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> T
             f"{measured.journal.path} has {len(here_ms)} measured rows, and none of them is one of the {len(there_ms)} "
             f"of {source.journal.path}; measure some that `hwnas table choose` names"
         )
-    predicted_ms, tried = transfer(there_ms, common_ms), here_ms.keys() | failed.keys()
+    missed = missed_by(there_ms, common_ms)
+    predicted_ms, tried = METHODS[missed.method](there_ms, common_ms), here_ms.keys() | failed.keys()
     predictions = [_prediction(key, ms) for key, ms in predicted_ms.items() if key not in tried]
     raw = [record for record in measured.rows() if not measured.is_predicted(str(record[measured.row]))]
-    missed_pct = left_out_pct(there_ms, common_ms)
-    origin = f"{_origin(source)} with {len(common_ms)} measured rows{_missed(missed_pct)}"
+    told = f"; left out, each is missed by {missed}" if missed.known else ""
+    origin = f"{_origin(source)} with {len(common_ms)} measured rows{told}"
     write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*raw, *predictions])
-    return Transferred(len(here_ms), len(predictions), len(failed), missed_pct)
-
-
-def _missed(missed_pct: float) -> str:
-    return "" if math.isnan(missed_pct) else f"; left out, each is missed by {missed_pct:.1f} %"
+    return Transferred(len(here_ms), len(predictions), len(failed), missed)
 
 
 def _check_same_operators(source: LatencyTable, measured: LatencyTable) -> None:

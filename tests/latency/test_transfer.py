@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.latency.transfer import choose_rows, left_out_pct, scaled, transfer
+from hwnas.latency.table import LatencyTable, write_new_table
+from hwnas.latency.transfer import (
+    FACTOR_ALONE,
+    SMOOTH,
+    choose_rows,
+    left_out_pct,
+    missed_by,
+    scaled,
+    transfer,
+    transfer_table,
+)
 from hwnas.spaces import OpSpec, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
 from hwnas.spaces.operators import is_free
@@ -58,6 +68,43 @@ def test_what_is_left_out_tells_how_far_off_the_predictions_are(devices):
     assert left_out_pct(source, smooth) < 15
     assert left_out_pct(source, wild) > 50
     assert math.isnan(left_out_pct(source, {keys[0]: 1.0}))
+
+
+def table_of(path, latency_ms):
+    """A table of operators with one time each."""
+    identity = {"row": "op", "device": path.stem}
+    rows = [{"op": key, "round": 0, "times_ms": [ms]} for key, ms in latency_ms.items()]
+    write_new_table(path, identity, rows)
+    return LatencyTable.read(path)
+
+
+@pytest.mark.parametrize(("differ", "taken"), [("smoothly", SMOOTH), ("by jumps", FACTOR_ALONE)])
+def test_a_table_is_predicted_by_what_misses_measured_rows_by_less(devices, tmp_path, differ, taken):
+    source, smooth = devices
+    keys = choose_rows(source, 10)
+    target = smooth if differ == "smoothly" else {k: 2 * source[k] * (3 if k == keys[4] else 1) for k in source}
+    few = {key: target[key] for key in keys}
+    out = tmp_path / "new.jsonl"
+    done = transfer_table(table_of(tmp_path / "a.jsonl", source), table_of(tmp_path / "b.jsonl", few), out)
+    assert done.missed.method == taken
+    assert done.missed.pct == left_out_pct(source, few, taken) < done.missed.other_pct
+    expected = (transfer if taken == SMOOTH else scaled)(source, few)
+    assert {key: row.median_ms for key, row in LatencyTable.read(out).items()} == pytest.approx(expected)
+    other = (scaled if taken == SMOOTH else transfer)(source, few)
+    assert mape_pct(expected, target) < mape_pct(other, target)
+    told = f"; left out, each is missed by {done.missed}"
+    assert LatencyTable.read(out).identity["transferred"].endswith(told)
+
+
+def test_few_rows_leave_the_smooth_correction(devices):
+    source, _ = devices
+    keys = choose_rows(source, 7)
+    jumps = {key: source[key] * (3 if key == keys[2] else 1) for key in keys}
+    assert missed_by(source, jumps).method == FACTOR_ALONE
+    few = missed_by(source, {key: jumps[key] for key in keys[:6]})
+    assert (few.method, few.known, few.other_pct < few.pct) == (SMOOTH, True, True)
+    one = missed_by(source, {keys[0]: 1.0})
+    assert (one.method, one.known) == (SMOOTH, False)
 
 
 def test_measured_rows_keep_their_value_and_none_is_missing(devices):
