@@ -14,6 +14,7 @@ import numpy as np
 from hwnas.devices import Measurement, pooled
 from hwnas.errors import UserError
 from hwnas.latency.drift import levels
+from hwnas.latency.record import PREDICTED, measurement, summary, text, whole
 from hwnas.latency.trimmed import half_width_pct
 from hwnas.storage import Journal, Record, write_text
 
@@ -25,7 +26,6 @@ IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one can
 )
 INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
 
-PREDICTED = "predicted_ms"  # in the summary of a row that was never measured on this device
 JUDGES = 3  # sentinel measurements before the next one can be called drifting
 
 
@@ -96,8 +96,8 @@ class LatencyTable(Mapping[str, Measurement]):
         self.summaries: dict[str, Mapping[str, float]] = {}
         if self.journal.records:
             check_identity(path, self.journal.records[0], identity)
-        for record in self.journal.records[1:]:
-            self._add(record)
+        for number, record in enumerate(self.journal.records[1:], start=2):
+            self._add(record, number)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -112,48 +112,46 @@ class LatencyTable(Mapping[str, Measurement]):
         found = self.journal.records[0] if self.journal.records else self._wanted
         return {key: str(value) for key, value in found.items()}
 
-    def _add(self, record: Mapping[str, Any]) -> None:
+    def _add(self, record: Mapping[str, Any], line: int) -> None:
         try:
-            times_ms = tuple(map(float, record.get("times_ms", ())))
-            measurement = Measurement(times_ms, "" if times_ms else str(record.get("error") or "no times"))
             if "sentinel" in record:
-                span = Span(str(record["sweep"]), int(record["round"]), int(record["span"]), int(record["attempt"]))
-                self.sentinels[span] = measurement.median_ms
+                numbers = (whole(record, name) for name in ("round", "span", "attempt"))
+                span = Span(text(record, "sweep"), *numbers)
+                self.sentinels[span] = measurement(record, differences=False).median_ms
             elif "quarantine" in record:
-                self._rounds.pop(str(record[self.row]), None)
+                key = text(record, self.row)
+                self._rounds.pop(key, None)
                 self._levels.clear()
-                self._quarantined[str(record[self.row])] = str(record["quarantine"])
+                self._quarantined[key] = str(record["quarantine"])
             else:
-                self._add_row(record, measurement)
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{self.journal.path} has a row without {self.row!r} or round, or with times that are no "
-                f"numbers: {dict(record)}; remove that line"
-            ) from None
+                self._add_row(record)
+        except ValueError as error:
+            raise UserError(f"{self.journal.path}, line {line}, is damaged: {error}. Remove that line") from None
 
-    def _add_row(self, record: Mapping[str, Any], measurement: Measurement) -> None:
-        key, number = str(record[self.row]), int(record["round"])
-        if PREDICTED in record.get("summary", {}) and key in self._rounds and not self.is_predicted(key):
+    def _add_row(self, record: Mapping[str, Any]) -> None:
+        key, number, attempt = text(record, self.row), whole(record, "round"), whole(record, "attempt", 0)
+        found, told = measurement(record, "values" in self.journal.records[0]), summary(record)
+        if PREDICTED in told and key in self._rounds and not self.is_predicted(key):
             return  # what was measured counts, wherever in the file the prediction stands
-        if "summary" in record:
-            self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
+        if told:
+            self.summaries[key] = told
         elif self.is_predicted(key):
             del self.summaries[key], self._rounds[key]
         self._quarantined.pop(key, None)
         self._in_order.pop((key, number), None)
         self._in_order[key, number] = None
         self._levels.clear()
-        self._rounds.setdefault(key, {})[number] = measurement
-        self._attempts[key, number] = int(record.get("attempt", 0))
+        self._rounds.setdefault(key, {})[number] = found
+        self._attempts[key, number] = attempt
 
-    def add(self, key: str, round_number: int, measurement: Measurement, attempt: int = 0) -> None:
+    def add(self, key: str, round_number: int, measured: Measurement, attempt: int = 0) -> None:
         """Writes one round of one row to the disk; a later attempt takes the place of an earlier one."""
         again = {"attempt": attempt} if attempt else {}
-        self._write({self.row: key, "round": round_number, **again, **_told(measurement)})
+        self._write({self.row: key, "round": round_number, **again, **_told(measured)})
 
-    def add_sentinel(self, key: str, span: Span, measurement: Measurement) -> None:
+    def add_sentinel(self, key: str, span: Span, measured: Measurement) -> None:
         """Writes what the sentinel took after a span."""
-        self._write({"sentinel": key, **asdict(span), **_told(measurement)})
+        self._write({"sentinel": key, **asdict(span), **_told(measured)})
 
     def quarantine(self, key: str, reason: str) -> None:
         """Takes a row out of the table, by name; measured again, it starts anew."""
@@ -167,12 +165,12 @@ class LatencyTable(Mapping[str, Measurement]):
         if not self.journal.records:
             self.journal.append(dict(self._wanted))
         self.journal.append(record)
-        self._add(record)
+        self._add(record, len(self.journal.records))
 
     def has_round(self, key: str, round_number: int, attempt: int = 0) -> bool:
         """Whether this round of the row was measured soundly, in this attempt or a later one."""
-        measurement = self._rounds.get(key, {}).get(round_number)
-        if measurement is None or measurement.error or self.is_predicted(key):
+        measured = self._rounds.get(key, {}).get(round_number)
+        if measured is None or measured.error or self.is_predicted(key):
             return False
         return self._attempts[key, round_number] >= attempt
 
@@ -285,8 +283,8 @@ class LatencyTable(Mapping[str, Measurement]):
         return sum(1 for _ in self)
 
 
-def _told(measurement: Measurement) -> Record:
-    return {"error": measurement.error} if measurement.error else {"times_ms": list(measurement.times_ms)}
+def _told(measured: Measurement) -> Record:
+    return {"error": measured.error} if measured.error else {"times_ms": list(measured.times_ms)}
 
 
 def check_identity(path: Path, found: Mapping[str, Any], wanted: Identity) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UserError
-from hwnas.latency.table import PREDICTED, LatencyTable, write_new_table
+from hwnas.latency.record import PREDICTED
+from hwnas.latency.table import LatencyTable, write_new_table
 from hwnas.spaces.space import OpSpec
 from hwnas.storage import Record
 

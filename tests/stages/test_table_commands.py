@@ -407,8 +407,14 @@ def test_choose_does_not_overwrite(hwnas, measured, tmp_path):
 
 
 def with_time(ms, key=FIRST):
-    """Every time of one row is this."""
-    return lambda n, r: {**r, "times_ms": [ms] * len(r["times_ms"])} if r.get("op") == key else r
+    """A table of differences, in which every time of one row is this."""
+
+    def change(number, record):
+        if number == 0:
+            return {**record, "values": "differences"}
+        return {**record, "times_ms": [ms] * len(record["times_ms"])} if record["op"] == key else record
+
+    return change
 
 
 def no_operators(number, record):
@@ -424,7 +430,7 @@ def told_otherwise(key, value):
     [
         (with_time(0.0), None, f"{FIRST} of the source latencies has 0.0 ms; allowed is above 0"),
         (with_time(-1.0), None, f"{FIRST} of the source latencies has -1.0 ms"),
-        (with_time(float("nan")), None, f"{FIRST} of the source latencies has nan ms"),
+        (with_time(float("nan")), None, "is damaged: times_ms is [nan, nan"),
         (None, with_time(0.0), f"{FIRST} of the measured latencies has 0.0 ms"),
         (None, lambda n, r: {**r, "op": "x" + r["op"]} if n else r, "52 measured rows, and none of them is one of"),
         (None, lambda n, r: None if n else r, "0 measured rows, and none of them"),
