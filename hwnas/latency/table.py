@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one can
 )
 INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
 
+NOISY_PCT = 5.0  # changes of the machine's speed from which on it counts as noisy, whatever the sentinel saw
 JUDGES = 3  # sentinel measurements before the next one can be called drifting
 
 
@@ -43,26 +44,42 @@ class Span:
 class Steadiness:
     """Half of the measured rows' 95 % intervals, and how many spans drifted, by how much."""
 
-    median_half_width_pct: float
+    median_half_width_pct: float  # infinite where rows were measured once
     max_half_width_pct: float
-    drifting_spans: int
-    spans: int
+    drifting_spans: int  # in any of their attempts
+    spans: int  # that a sentinel watched
     max_drift_pct: float
     level_pct: float  # standard deviation of the machine's speed, which is taken out
     predicted: int = 0  # rows that were not measured, and count in none of the above
+    still_off: int = 0  # spans that drifted in their last attempt too
 
     def __str__(self) -> str:
+        noisy = "the device was noisy: " if self.drifting_spans or self.level_pct > NOISY_PCT else ""
+        return f"95 % intervals of the rows: {self._widths()}; {noisy}{self._watched()}"
+
+    def _widths(self) -> str:
+        most = self.max_half_width_pct
+        at_most = f"+-{most:.1f} % at most" if math.isfinite(most) else "unknown where a row was measured once"
         widths = (
-            f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most, with "
+            f"+-{self.median_half_width_pct:.1f} % in the median, {at_most}, with "
             f"changes of the machine's speed of {self.level_pct:.1f} % taken out"
         )
+        if not math.isfinite(self.median_half_width_pct):
+            widths = "unknown, as they were not measured twice"
         if self.predicted:
             widths += f" ({self.predicted} more are predicted from another device's table, not measured)"
+        return widths
+
+    def _watched(self) -> str:
+        if not self.spans:
+            return "no sentinel watched"
         if not self.drifting_spans:
-            return f"95 % intervals of the rows: {widths}; no drift was seen"
+            return "no drift was seen"
+        still = f"; {self.still_off} of them still off in the last attempt"
+        again = still if self.still_off else ", which were measured again"
         return (
-            f"95 % intervals of the rows: {widths}; the device was noisy: the sentinel was off by up to "
-            f"{self.max_drift_pct:.0f} % in {self.drifting_spans} of {self.spans} spans, which were measured again"
+            f"the sentinel was off by up to {self.max_drift_pct:.0f} % in {self.drifting_spans} of {self.spans} "
+            f"spans{again}"
         )
 
 
@@ -219,22 +236,25 @@ class LatencyTable(Mapping[str, Measurement]):
         return self._levels[rounds]
 
     def drifts_pct(self) -> list[float]:
-        """Of every span, how far its sentinel was off."""
+        """Of every attempt at a span, how far its sentinel was off."""
         return [self.drift_pct(span) for span in self.sentinels]
 
     def steadiness(self, keys: Iterable[str], drift_pct: float) -> "Steadiness":
         """How quiet the device was while these rows were measured."""
         found = list(keys)
         widths_pct = sorted(self.half_width_pct(key) for key in found if not self.is_predicted(key)) or [math.nan]
-        drifts_pct = [pct for pct in self.drifts_pct() if pct > drift_pct]
+        attempts: dict[Span, list[float]] = {}
+        for span in sorted(self.sentinels, key=lambda s: s.attempt):
+            attempts.setdefault(replace(span, attempt=0), []).append(self.drift_pct(span))
         return Steadiness(
             statistics.median(widths_pct),
             widths_pct[-1],
-            len(drifts_pct),
-            len(self.sentinels),
-            max(drifts_pct, default=0),
+            sum(max(found_pct) > drift_pct for found_pct in attempts.values()),
+            len(attempts),
+            max((pct for pct in self.drifts_pct() if pct > drift_pct), default=0),
             100 * float(np.std(np.log(list(self._levels_of(math.inf).values()) or [1.0]))),
             sum(map(self.is_predicted, found)),
+            sum(found_pct[-1] > drift_pct for found_pct in attempts.values()),
         )
 
     def drift_pct(self, span: Span) -> float:
