@@ -60,6 +60,9 @@ def test_show_tells_identity_rows_failures_and_the_slowest(hwnas, measured):
     for part in ("proxyless_small", f"rows            │ {rows}", slowest, "no kernel [x]", "failed rows     │ 1"):
         assert part in done.stdout
     assert f"1 to {PROFILE.timing.rounds}" in done.stdout
+    told = " ".join(done.stdout.split("steadiness")[1].replace("│", " ").split())
+    assert "95 % intervals of the rows: +-" in told
+    assert "no drift was seen" in told
     assert measured.read_bytes() == before
 
 
@@ -199,6 +202,7 @@ def test_import_writes_a_table_and_never_overwrites(hwnas, tmp_path):
         "summary": {"mean_ms": 1.5, "std_ms": 0.5, "count": 9},
     }
     shown = hwnas("table", "show", out).stdout
+    assert shown.split("steadiness")[1].split("│")[1].strip() == "not told"
     for part in ("Pixel 1", "lut.yaml", "median 33 %", "conv-3x32x32-16-s2-k3"):
         assert part in shown
     again = hwnas(*arguments)
