@@ -111,6 +111,7 @@ class Sweep:
         time.sleep(self.timing.cooldown_s)
         deadline_s = time.monotonic() + self.timing.gate_timeout_s
         while not self.timing.admits(self.device.conditions()) and time.monotonic() < deadline_s:
+            self.progress(self.done, self.total, "waiting until the device is cool and at speed")
             time.sleep(GATE_POLL_S)
 
     def _wait_for_quiet(self) -> None:

@@ -245,8 +245,9 @@ def test_a_hot_device_is_waited_for_within_bounds(sweep, monkeypatch):
     hot = iter([80.0, 80.0])
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": next(hot, 40.0)})
     timing = TIMING.model_copy(update={"max_temperature_c": 60.0, "cooldown_s": 0.5})
-    profile = PROFILE.model_copy(update={"timing": timing})
-    sweep(quiet, profile=profile)
+    profile, said = PROFILE.model_copy(update={"timing": timing}), []
+    sweep(quiet, profile=profile, progress=lambda done, total, what: said.append((done, what)))
+    assert [told for told in said if "waiting" in told[1]] == 2 * [(0, "waiting until the device is cool and at speed")]
     assert slept[:3] == [0.5, 1.0, 1.0]
     assert set(slept[3:]) == {0.5}
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": 99.0})
