@@ -290,6 +290,10 @@ class LatencyTable(Mapping[str, Measurement]):
                 if counts and self._attempts[key, number] == int(record.get("attempt", 0)):
                     yield record
 
+    def quarantines(self) -> list[Record]:
+        """A record for each row in quarantine, with its reason; before `rows` in a file, they yield to what counts."""
+        return [{self.row: key, "quarantine": reason} for key, reason in self._quarantined.items()]
+
     def __getitem__(self, key: str) -> Measurement:
         if pooled(list(self._rounds[key].values())).error:
             raise KeyError(key)

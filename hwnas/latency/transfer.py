@@ -194,7 +194,7 @@ def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> T
     raw = [record for record in measured.rows() if not measured.is_predicted(str(record[measured.row]))]
     missed_pct = left_out_pct(there_ms, common_ms)
     origin = f"{_origin(source)} with {len(common_ms)} measured rows{_missed(missed_pct)}"
-    write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*raw, *predictions])
+    write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*measured.quarantines(), *raw, *predictions])
     return Transferred(len(here_ms), len(predictions), len(failed), missed_pct)
 
 
