@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # at run time only in the commands: --help must not wait for 
     from hwnas.spaces import Space
 
 SLOWEST = 10
+DRIFT_PCT = 5.0  # from which on a sentinel counts as off: a table does not tell its profile's
 KINDS_OF_ROWS = {"op": "operators", "network": "networks"}
 WIDTH = 160  # of output that is not a terminal: keys and sources stay on one line
 table_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Look at and work with tables.")
@@ -71,6 +72,12 @@ def _count(table: "LatencyTable", key: str) -> int:
     return int(table.summaries.get(key, {}).get("count", len(table[key].times_ms)))
 
 
+def _steadiness(table: "LatencyTable") -> str:
+    """How quiet the device was; nothing of a table that does not tell, as imported ones."""
+    told = table.sentinels or any(len(table.rounds(key)) > 1 for key in table)
+    return str(table.steadiness(table, DRIFT_PCT)) if told else "not told"
+
+
 def _facts(table: "LatencyTable") -> list[tuple[str, str]]:
     predicted = [key for key in table if table.is_predicted(key)]
     rounds = [len(table.rounds(key)) for key in (*table, *table.errors) if not table.is_predicted(key)]
@@ -81,6 +88,7 @@ def _facts(table: "LatencyTable") -> list[tuple[str, str]]:
         *([("predicted, not measured", str(len(predicted)))] if predicted else []),
         ("rounds of a row", f"{min(rounds)} to {max(rounds)}" if rounds else "none"),
         ("spread of a row", typical),
+        ("steadiness", _steadiness(table)),
         ("failed rows", str(len(table.errors))),
     ]
 

@@ -1,22 +1,26 @@
 """How to measure on a device: the YAML files of profiles/."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from hwnas.devices.device import Clock, RunConfig
 from hwnas.errors import UserError
 from hwnas.resources import find
 from hwnas.runtimes.runtime import Dtype
 
+Cores = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
+SHOWN = 80  # characters of a value in a complaint
+
 
 class Timing(BaseModel):
     """The measuring protocol."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)  # true is no number
 
     rounds: Annotated[int, Field(ge=1, le=1000)] = 4
     max_rounds: Annotated[int, Field(ge=1, le=1000)] = 16
@@ -60,8 +64,8 @@ class Profile(BaseModel):
     device: Literal["host", "fake"]
     runtime: Literal["litert", "ort", "fake"]
     dtype: Dtype
-    threads: Annotated[int, Field(ge=1, le=256)]
-    affinity: Literal["auto", "none"] | tuple[int, ...] = "auto"  # auto: as many cores as threads, the last ones
+    threads: Annotated[int, Field(ge=1, le=256, strict=True)]
+    affinity: Literal["auto", "none"] | Cores = "auto"  # auto: as many cores as threads, the last ones
     timing: Timing = Timing()
 
     def model_post_init(self, context: object) -> None:
@@ -73,11 +77,23 @@ class Profile(BaseModel):
             raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping: the second would take the place of the first unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} came twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_profile(name: str) -> Profile:
     """The profile of a path or a name; UserError with every complaint in one line."""
     path = find("profiles", name, ".yaml")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"profile {path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -89,8 +105,19 @@ def _validated(content: dict[str, object], path: Path) -> Profile:
     try:
         return Profile.model_validate({**content, "name": path.stem})
     except ValidationError as error:
-        complaints = [f"{'.'.join(map(str, e['loc'])) or 'profile'}: {e['msg']}" for e in error.errors()]
+        complaints = [_complaint(e) for e in error.errors()]
         allowed = ", ".join(f for f in Profile.model_fields if f != "name")
         raise UserError(
             f"profile {path}: {'; '.join(complaints)}. Keys: {allowed}; timing: {', '.join(Timing.model_fields)}"
         ) from None
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """Where it is, what is allowed and what came."""
+    where = ".".join(str(part) for part in error["loc"] if "[" not in str(part)) or "profile"
+    if error["type"] == "value_error":  # of our own checks, which tell what came
+        return f"{where}: {error['ctx']['error']}"
+    if error["type"] == "missing":
+        return f"{where}: {error['msg']}"
+    came = repr(error["input"])
+    return f"{where}: {error['msg']} ({came if len(came) <= SHOWN else came[: SHOWN - 3] + '...'} came)"

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from hwnas.errors import UserError
 from hwnas.latency.compare import identity_differences
-from hwnas.latency.table import INFORMATIVE, Identity, LatencyTable, write_new_table
+from hwnas.latency.table import Identity, LatencyTable, differs, write_new_table
 from hwnas.storage import Record
 
 
 def merged_identity(a: LatencyTable, b: LatencyTable) -> Identity:
     """What both are of; UserError naming what differs. What is only told is joined."""
     differences = identity_differences(a, b)
-    mattering = [f"{key} is {x!r} and {y!r}" for key, (x, y) in differences.items() if key not in INFORMATIVE]
+    mattering = [f"{key} is {x!r} and {y!r}" for key, (x, y) in differences.items() if differs(key, x, y)]
     if a.row != b.row:
         mattering.append(f"the rows are of {a.row!r} and of {b.row!r}")
     if mattering:
@@ -38,8 +38,10 @@ def _renumbered(a: LatencyTable, b: LatencyTable) -> Iterator[Record]:
 def merge_tables(a: LatencyTable, b: LatencyTable, out: Path) -> Mapping[str, int]:
     """Writes the rows of both to a new file, without the sentinels of their sweeps.
 
-    How many rows it has, and how many of `b` got another round.
+    A row that would not settle stays in quarantine, by name, unless the other table has it. Returns how many rows the
+    new table has, and how many of `b` got another round. UserError where they are of different things, or `out` exists.
     """
     moved = sum(bool(_first_free_round(a, b, key)) for key in {str(r[b.row]) for r in b.rows()})
-    write_new_table(out, merged_identity(a, b), [*a.rows(), *_renumbered(a, b)])
+    named = [*a.quarantines(), *b.quarantines()]
+    write_new_table(out, merged_identity(a, b), [*named, *a.rows(), *_renumbered(a, b)])
     return {"rows": len(LatencyTable.read(out)), "renumbered": moved}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 
+NAMED = 20  # missing rows in a message
+
+
 class Predictor(Protocol):
     """Latency of many architectures at once."""
 
@@ -106,10 +109,11 @@ def check_complete(space: Space, op_ms: Mapping[str, float]) -> None:
     needed = [str(spec) for spec in space.all_ops() if not is_free(spec)]
     missing = [key for key in needed if key not in op_ms]
     if missing:
-        named = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         raise UserError(
             f"the latency table lacks {len(missing)} of the {len(needed)} operators of {space.name} at "
-            f"{space.input_shape[1]} pixels: {named}; run `hwnas profile` to measure them"
+            f"{space.input_shape[1]} pixels: {', '.join(missing[:NAMED])}{more}; run `hwnas profile --out RUN`, or "
+            "without a run `hwnas table measure --on PROFILE --space SPACE --out TABLE`, to measure them"
         )
 
 

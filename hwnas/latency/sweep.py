@@ -2,13 +2,14 @@
 
 Every round goes through the rows in a new random order, which spreads a slow drift of the machine over all of them
 alike, and in a new process: where one happens to place a model in memory shifts its latency for as long as it lives. A
-row is measured until the confidence interval of its round medians is narrow. After every few rows a sentinel, always
-the same model, is measured: where it differs from what it took before, so may its neighbours, and they are measured
-again once it is as before, or a while has passed. Everything is decided from the table's own records, so an interrupted
-sweep goes on as if it had not been.
+row is measured until the confidence interval of its round medians is narrow. After every few rows, a third of them at
+most, a sentinel, always the same model, is measured: where it differs from what it took before, so may its neighbours,
+and they are measured again once it is as before, or a while has passed. Everything is decided from the table's own
+records, so an interrupted sweep goes on as if it had not been.
 """
 
 import hashlib
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from hwnas.latency.table import LatencyTable, Span
 
 Progress = Callable[[int, int, str], None]  # (done, total, what)
 GATE_POLL_S = 1.0
+SPANS = 3  # of every round at least, so that a sentinel has others to be compared with
+WATCHED_ROWS = 2 * SPANS
 
 
 @dataclass
@@ -65,6 +68,8 @@ class Sweep:
 
     def _spans(self, due: Sequence[str]) -> Iterator[Sequence[str]]:
         length = self.timing.sentinel_every or len(due) or 1
+        if self._can_be_watched():
+            length = min(length, math.ceil(len(self.keys) / SPANS))
         return (due[start : start + length] for start in range(0, len(due), length))
 
     def _measure_span(self, number: int, index: int, keys: Sequence[str]) -> None:
@@ -88,9 +93,12 @@ class Sweep:
         if measurement.error:
             self.failed.add(key)
 
+    def _can_be_watched(self) -> bool:
+        """Of very few rows, spans would be of one: the sentinel would take as long as they do."""
+        return self.timing.sentinel_every > 0 and len(self.keys) >= WATCHED_ROWS
+
     def _is_watched(self) -> bool:
-        """A sweep of few rows has no span that a sentinel could tell from another."""
-        return 0 < self.timing.sentinel_every < len(self.keys) and self.sentinel not in self.failed
+        return self._can_be_watched() and self.sentinel not in self.failed
 
     def _drifts(self, span: Span) -> bool:
         if span not in self.table.sentinels:
@@ -103,6 +111,7 @@ class Sweep:
         time.sleep(self.timing.cooldown_s)
         deadline_s = time.monotonic() + self.timing.gate_timeout_s
         while not self.timing.admits(self.device.conditions()) and time.monotonic() < deadline_s:
+            self.progress(self.done, self.total, "waiting until the device is cool and at speed")
             time.sleep(GATE_POLL_S)
 
     def _wait_for_quiet(self) -> None:

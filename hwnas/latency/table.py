@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import numpy as np
 from hwnas.devices import Measurement, pooled
 from hwnas.errors import UserError
 from hwnas.latency.drift import levels
+from hwnas.latency.record import PREDICTED, measurement, summary, text, whole
 from hwnas.latency.trimmed import half_width_pct
 from hwnas.storage import Journal, Record, write_text
 
@@ -23,9 +24,10 @@ IDENTITY_KEYS = (  # what every table tells; "unknown" where an imported one can
     *("device", "soc", "architecture", "os", "governor", "cpus", "profile", "runtime", "runtime_version", "dtype"),
     *("threads", "delegate", "clock", "protocol", "batch", "space", "resolution", "hwnas", "utc"),
 )
-INFORMATIVE = {"hwnas", "utc", "os", "cpus", "governor", "profile"}  # told, but two tables may differ in them
+INFORMATIVE = {"hwnas", "utc", "profile"}  # told, but two tables may differ in them
+UNTOLD = ("not told", "unknown", None)  # of a governor
 
-PREDICTED = "predicted_ms"  # in the summary of a row that was never measured on this device
+NOISY_PCT = 5.0  # changes of the machine's speed from which on it counts as noisy, whatever the sentinel saw
 JUDGES = 3  # sentinel measurements before the next one can be called drifting
 
 
@@ -43,26 +45,42 @@ class Span:
 class Steadiness:
     """Half of the measured rows' 95 % intervals, and how many spans drifted, by how much."""
 
-    median_half_width_pct: float
+    median_half_width_pct: float  # infinite where rows were measured once
     max_half_width_pct: float
-    drifting_spans: int
-    spans: int
+    drifting_spans: int  # in any of their attempts
+    spans: int  # that a sentinel watched
     max_drift_pct: float
     level_pct: float  # standard deviation of the machine's speed, which is taken out
     predicted: int = 0  # rows that were not measured, and count in none of the above
+    still_off: int = 0  # spans that drifted in their last attempt too
 
     def __str__(self) -> str:
+        noisy = "the device was noisy: " if self.drifting_spans or self.level_pct > NOISY_PCT else ""
+        return f"95 % intervals of the rows: {self._widths()}; {noisy}{self._watched()}"
+
+    def _widths(self) -> str:
+        most = self.max_half_width_pct
+        at_most = f"+-{most:.1f} % at most" if math.isfinite(most) else "unknown where a row was measured once"
         widths = (
-            f"+-{self.median_half_width_pct:.1f} % in the median, +-{self.max_half_width_pct:.1f} % at most, with "
+            f"+-{self.median_half_width_pct:.1f} % in the median, {at_most}, with "
             f"changes of the machine's speed of {self.level_pct:.1f} % taken out"
         )
+        if not math.isfinite(self.median_half_width_pct):
+            widths = "unknown, as they were not measured twice"
         if self.predicted:
             widths += f" ({self.predicted} more are predicted from another device's table, not measured)"
+        return widths
+
+    def _watched(self) -> str:
+        if not self.spans:
+            return "no sentinel watched"
         if not self.drifting_spans:
-            return f"95 % intervals of the rows: {widths}; no drift was seen"
+            return "no drift was seen"
+        still = f"; {self.still_off} of them still off in the last attempt"
+        again = still if self.still_off else ", which were measured again"
         return (
-            f"95 % intervals of the rows: {widths}; the device was noisy: the sentinel was off by up to "
-            f"{self.max_drift_pct:.0f} % in {self.drifting_spans} of {self.spans} spans, which were measured again"
+            f"the sentinel was off by up to {self.max_drift_pct:.0f} % in {self.drifting_spans} of {self.spans} "
+            f"spans{again}"
         )
 
 
@@ -96,8 +114,8 @@ class LatencyTable(Mapping[str, Measurement]):
         self.summaries: dict[str, Mapping[str, float]] = {}
         if self.journal.records:
             check_identity(path, self.journal.records[0], identity)
-        for record in self.journal.records[1:]:
-            self._add(record)
+        for number, record in enumerate(self.journal.records[1:], start=2):
+            self._add(record, number)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -112,48 +130,46 @@ class LatencyTable(Mapping[str, Measurement]):
         found = self.journal.records[0] if self.journal.records else self._wanted
         return {key: str(value) for key, value in found.items()}
 
-    def _add(self, record: Mapping[str, Any]) -> None:
+    def _add(self, record: Mapping[str, Any], line: int) -> None:
         try:
-            times_ms = tuple(map(float, record.get("times_ms", ())))
-            measurement = Measurement(times_ms, "" if times_ms else str(record.get("error") or "no times"))
             if "sentinel" in record:
-                span = Span(str(record["sweep"]), int(record["round"]), int(record["span"]), int(record["attempt"]))
-                self.sentinels[span] = measurement.median_ms
+                numbers = (whole(record, name) for name in ("round", "span", "attempt"))
+                span = Span(text(record, "sweep"), *numbers)
+                self.sentinels[span] = measurement(record, differences=False).median_ms
             elif "quarantine" in record:
-                self._rounds.pop(str(record[self.row]), None)
+                key = text(record, self.row)
+                self._rounds.pop(key, None)
                 self._levels.clear()
-                self._quarantined[str(record[self.row])] = str(record["quarantine"])
+                self._quarantined[key] = str(record["quarantine"])
             else:
-                self._add_row(record, measurement)
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{self.journal.path} has a row without {self.row!r} or round, or with times that are no "
-                f"numbers: {dict(record)}; remove that line"
-            ) from None
+                self._add_row(record)
+        except ValueError as error:
+            raise UserError(f"{self.journal.path}, line {line}, is damaged: {error}. Remove that line") from None
 
-    def _add_row(self, record: Mapping[str, Any], measurement: Measurement) -> None:
-        key, number = str(record[self.row]), int(record["round"])
-        if PREDICTED in record.get("summary", {}) and key in self._rounds and not self.is_predicted(key):
+    def _add_row(self, record: Mapping[str, Any]) -> None:
+        key, number, attempt = text(record, self.row), whole(record, "round"), whole(record, "attempt", 0)
+        found, told = measurement(record, "values" in self.journal.records[0]), summary(record)
+        if PREDICTED in told and key in self._rounds and not self.is_predicted(key):
             return  # what was measured counts, wherever in the file the prediction stands
-        if "summary" in record:
-            self.summaries[key] = {name: float(value) for name, value in dict(record["summary"]).items()}
+        if told:
+            self.summaries[key] = told
         elif self.is_predicted(key):
             del self.summaries[key], self._rounds[key]
         self._quarantined.pop(key, None)
         self._in_order.pop((key, number), None)
         self._in_order[key, number] = None
         self._levels.clear()
-        self._rounds.setdefault(key, {})[number] = measurement
-        self._attempts[key, number] = int(record.get("attempt", 0))
+        self._rounds.setdefault(key, {})[number] = found
+        self._attempts[key, number] = attempt
 
-    def add(self, key: str, round_number: int, measurement: Measurement, attempt: int = 0) -> None:
+    def add(self, key: str, round_number: int, measured: Measurement, attempt: int = 0) -> None:
         """Writes one round of one row to the disk; a later attempt takes the place of an earlier one."""
         again = {"attempt": attempt} if attempt else {}
-        self._write({self.row: key, "round": round_number, **again, **_told(measurement)})
+        self._write({self.row: key, "round": round_number, **again, **_told(measured)})
 
-    def add_sentinel(self, key: str, span: Span, measurement: Measurement) -> None:
+    def add_sentinel(self, key: str, span: Span, measured: Measurement) -> None:
         """Writes what the sentinel took after a span."""
-        self._write({"sentinel": key, **asdict(span), **_told(measurement)})
+        self._write({"sentinel": key, **asdict(span), **_told(measured)})
 
     def quarantine(self, key: str, reason: str) -> None:
         """Takes a row out of the table, by name; measured again, it starts anew."""
@@ -167,12 +183,12 @@ class LatencyTable(Mapping[str, Measurement]):
         if not self.journal.records:
             self.journal.append(dict(self._wanted))
         self.journal.append(record)
-        self._add(record)
+        self._add(record, len(self.journal.records))
 
     def has_round(self, key: str, round_number: int, attempt: int = 0) -> bool:
         """Whether this round of the row was measured soundly, in this attempt or a later one."""
-        measurement = self._rounds.get(key, {}).get(round_number)
-        if measurement is None or measurement.error or self.is_predicted(key):
+        measured = self._rounds.get(key, {}).get(round_number)
+        if measured is None or measured.error or self.is_predicted(key):
             return False
         return self._attempts[key, round_number] >= attempt
 
@@ -221,22 +237,25 @@ class LatencyTable(Mapping[str, Measurement]):
         return self._levels[rounds]
 
     def drifts_pct(self) -> list[float]:
-        """Of every span, how far its sentinel was off."""
+        """Of every attempt at a span, how far its sentinel was off."""
         return [self.drift_pct(span) for span in self.sentinels]
 
     def steadiness(self, keys: Iterable[str], drift_pct: float) -> "Steadiness":
         """How quiet the device was while these rows were measured."""
         found = list(keys)
         widths_pct = sorted(self.half_width_pct(key) for key in found if not self.is_predicted(key)) or [math.nan]
-        drifts_pct = [pct for pct in self.drifts_pct() if pct > drift_pct]
+        attempts: dict[Span, list[float]] = {}
+        for span in sorted(self.sentinels, key=lambda s: s.attempt):
+            attempts.setdefault(replace(span, attempt=0), []).append(self.drift_pct(span))
         return Steadiness(
             statistics.median(widths_pct),
             widths_pct[-1],
-            len(drifts_pct),
-            len(self.sentinels),
-            max(drifts_pct, default=0),
+            sum(max(found_pct) > drift_pct for found_pct in attempts.values()),
+            len(attempts),
+            max((pct for pct in self.drifts_pct() if pct > drift_pct), default=0),
             100 * float(np.std(np.log(list(self._levels_of(math.inf).values()) or [1.0]))),
             sum(map(self.is_predicted, found)),
+            sum(found_pct[-1] > drift_pct for found_pct in attempts.values()),
         )
 
     def drift_pct(self, span: Span) -> float:
@@ -272,6 +291,10 @@ class LatencyTable(Mapping[str, Measurement]):
                 if counts and self._attempts[key, number] == int(record.get("attempt", 0)):
                     yield record
 
+    def quarantines(self) -> list[Record]:
+        """A record for each row in quarantine, with its reason; before `rows` in a file, they yield to what counts."""
+        return [{self.row: key, "quarantine": reason} for key, reason in self._quarantined.items()]
+
     def __getitem__(self, key: str) -> Measurement:
         if pooled(list(self._rounds[key].values())).error:
             raise KeyError(key)
@@ -285,8 +308,27 @@ class LatencyTable(Mapping[str, Measurement]):
         return sum(1 for _ in self)
 
 
-def _told(measurement: Measurement) -> Record:
-    return {"error": measurement.error} if measurement.error else {"times_ms": list(measurement.times_ms)}
+def _told(measured: Measurement) -> Record:
+    return {"error": measured.error} if measured.error else {"times_ms": list(measured.times_ms)}
+
+
+def differs(key: str, a: object, b: object) -> bool:
+    """Whether two tables are of different things, by what they tell under `key`.
+
+    Of the system its name counts, as a new kernel comes every week; of the cores how many a run is pinned to, not
+    which; the governor where both tell it.
+    """
+    if key == "os":
+        return str(a).split()[:1] != str(b).split()[:1]
+    if key == "cpus":
+        return _pinned_to(a) != _pinned_to(b)
+    if key == "governor":
+        return a != b and a not in UNTOLD and b not in UNTOLD
+    return key not in INFORMATIVE and a != b
+
+
+def _pinned_to(cpus: object) -> int:
+    return sum(core.isdigit() for core in str(cpus).split(","))
 
 
 def check_identity(path: Path, found: Mapping[str, Any], wanted: Identity) -> None:
@@ -296,7 +338,7 @@ def check_identity(path: Path, found: Mapping[str, Any], wanted: Identity) -> No
     differences = [
         f"{key} is {found.get(key)!r} there and {value!r} here"
         for key, value in wanted.items()
-        if key not in INFORMATIVE and found.get(key) != value
+        if differs(key, found.get(key), value)
     ]
     if differences:
         raise UserError(

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UserError
-from hwnas.latency.table import PREDICTED, LatencyTable, write_new_table
+from hwnas.latency.record import PREDICTED
+from hwnas.latency.table import LatencyTable, write_new_table
 from hwnas.spaces.space import OpSpec
 from hwnas.storage import Record
 
@@ -228,7 +229,7 @@ def transfer_table(source: LatencyTable, measured: LatencyTable, out: Path) -> T
     raw = [record for record in measured.rows() if not measured.is_predicted(str(record[measured.row]))]
     told = f"; left out, each is missed by {missed}" if missed.known else ""
     origin = f"{_origin(source)} with {len(common_ms)} measured rows{told}"
-    write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*raw, *predictions])
+    write_new_table(out, {**measured.identity, TRANSFERRED: origin}, [*measured.quarantines(), *raw, *predictions])
     return Transferred(len(here_ms), len(predictions), len(failed), missed)
 
 

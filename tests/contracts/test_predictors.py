@@ -144,5 +144,19 @@ def test_missing_operators_are_named_with_the_command(space):
     op_ms = table_of(space)
     gone = next(iter(op_ms))
     del op_ms[gone]
-    with pytest.raises(UserError, match=f"lacks 1 of the .*{gone}; run `hwnas profile`"):
+    with pytest.raises(UserError, match=f"lacks 1 of the .*{gone}; run `hwnas profile --out RUN`"):
         TablePredictor(space, op_ms)
+
+
+@pytest.mark.parametrize(("left_out", "more"), [(20, ""), (23, " and 3 more")])
+def test_twenty_missing_operators_are_named_and_the_others_counted(space, left_out, more):
+    op_ms = table_of(space)
+    gone = list(op_ms)[:left_out]
+    if len(gone) < left_out:
+        pytest.skip("the space has fewer operators")
+    for key in gone:
+        del op_ms[key]
+    with pytest.raises(UserError) as caught:
+        TablePredictor(space, op_ms)
+    assert f"{gone[19]}{more}; run `hwnas profile --out RUN`" in str(caught.value)
+    assert "`hwnas table measure --on PROFILE --space SPACE --out TABLE`" in str(caught.value)

@@ -24,7 +24,16 @@ def test_the_name_is_the_stem(tmp_path):
         (SOUND + "thread: 2\n", "thread: Extra inputs are not permitted.*Keys: device, runtime"),
         (SOUND.replace("fp32", "fp8"), "dtype: Input should be 'fp32', 'fp16' or 'int8'"),
         (SOUND + "timing:\n  round: 2\n", r"timing\.round: Extra"),
-        (SOUND.replace("1", "0"), "threads: Input should be greater than or equal to 1"),
+        (SOUND.replace("1", "0"), "threads: Input should be greater than or equal to 1 \\(0 came\\)"),
+        (SOUND.replace("1", "true"), r"threads: Input should be a valid integer \(True came\)"),
+        (SOUND + "timing: {rounds: true}\n", r"timing\.rounds: Input should be a valid integer \(True came\)"),
+        (SOUND + "timing: {settle_pct: true}\n", r"timing\.settle_pct: Input should be a valid number \(True came\)"),
+        (SOUND + "timing: {rounds: 9, max_rounds: 2}\n", r"mine.yaml: timing: rounds is 9, above max_rounds, 2"),
+        (SOUND + "affinity: []\n", r"affinity: .* at least 1 item .*\(\[\] came\)"),
+        (SOUND + "affinity: [-1]\n", r"affinity\.0: .*\(-1 came\)"),
+        (SOUND + "threads: 2\n", "not valid YAML: the key 'threads' came twice"),
+        (SOUND + "timing: {rounds: 2, rounds: 3}\n", "the key 'rounds' came twice"),
+        ("device: host\n", "runtime: Field required; dtype"),
         (SOUND.replace("litert", "tensorrt"), "runtime: Input should be 'litert', 'ort' or 'fake'"),
         (SOUND.replace("threads: 1", "threads: 2") + "timing:\n  clock: thread_cpu\n", "use clock: wall"),
         ("- a list\n", "must hold keys and values"),
@@ -36,6 +45,11 @@ def test_mistakes_are_one_line(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load_profile(written(tmp_path, text))
     assert "\n" not in str(caught.value)
+    assert "Value error" not in str(caught.value)
+
+
+def test_cores_may_be_listed(tmp_path):
+    assert load_profile(written(tmp_path, SOUND + "affinity: [0, 2]\n")).affinity == (0, 2)
 
 
 def test_an_unknown_name_brings_the_near_ones():

@@ -190,12 +190,31 @@ def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(sweep, stop):
     assert sweep(noisy, "part").journal.records[1:] == whole.journal.records[1:]
 
 
-def test_few_rows_need_no_sentinel(tmp_path, monkeypatch):
+def spans_of(table, rows, every):
+    """How many rows stand before each sentinel of a sweep of the first `rows`, and after the last one."""
+    timing = TIMING.model_copy(update={"sentinel_every": every})
+    some = {key: (spec,) for key, spec in list(ROWS.items())[:rows]}
+    profiler.measure_rows(some, PROFILE.model_copy(update={"timing": timing}), table)
+    assert len(table) == rows
+    kinds = "".join("s" if "sentinel" in record else "r" for record in table.journal.records[1:])
+    return list(map(len, kinds.split("s")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "every", "of_a_round"),
+    [(6, 24, [2, 2, 2]), (20, 24, [7, 7, 6]), (20, 4, [4, 4, 4, 4, 4]), (7, 24, [3, 3, 1])],
+)
+def test_few_rows_are_watched_in_three_spans(tmp_path, monkeypatch, rows, every, of_a_round):
     table = table_at(tmp_path / "t.jsonl")
     monkeypatch.setattr(profiler, "open_device", a_device(table, quiet))
-    profiler.measure_rows({key: (spec,) for key, spec in list(ROWS.items())[:5]}, PROFILE, table)
-    assert len(table) == 5
-    assert not table.sentinels
+    assert spans_of(table, rows, every) == [*TIMING.rounds * of_a_round, 0]
+
+
+@pytest.mark.parametrize(("rows", "every"), [(5, 24), (5, 2), (20, 0)])
+def test_very_few_rows_need_no_sentinel(tmp_path, monkeypatch, rows, every):
+    table = table_at(tmp_path / "t.jsonl")
+    monkeypatch.setattr(profiler, "open_device", a_device(table, quiet))
+    assert spans_of(table, rows, every) == [TIMING.rounds * rows]
 
 
 def test_the_sentinel_is_of_middling_work():
@@ -226,8 +245,9 @@ def test_a_hot_device_is_waited_for_within_bounds(sweep, monkeypatch):
     hot = iter([80.0, 80.0])
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": next(hot, 40.0)})
     timing = TIMING.model_copy(update={"max_temperature_c": 60.0, "cooldown_s": 0.5})
-    profile = PROFILE.model_copy(update={"timing": timing})
-    sweep(quiet, profile=profile)
+    profile, said = PROFILE.model_copy(update={"timing": timing}), []
+    sweep(quiet, profile=profile, progress=lambda done, total, what: said.append((done, what)))
+    assert [told for told in said if "waiting" in told[1]] == 2 * [(0, "waiting until the device is cool and at speed")]
     assert slept[:3] == [0.5, 1.0, 1.0]
     assert set(slept[3:]) == {0.5}
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": 99.0})

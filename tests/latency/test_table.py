@@ -41,6 +41,29 @@ def test_a_table_of_something_else_is_refused_by_name(tmp_path, key, value):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("key", "there", "here", "refused"),
+    [
+        ("os", "Linux 6.1", "Linux 6.18", False),
+        ("os", "Linux 6.1", "Darwin 25", True),
+        ("cpus", "1", "0", False),
+        ("cpus", "0,1", "1", True),
+        ("cpus", "1", "not pinned", True),
+        ("governor", "not told", "powersave", False),
+        ("governor", "performance", "powersave", True),
+        ("hwnas", "0.1.0", "0.2.0", False),
+    ],
+)
+def test_of_the_machine_counts_what_shifts_latencies(tmp_path, key, there, here, refused):
+    path = tmp_path / "t.jsonl"
+    LatencyTable(path, IDENTITY | {key: there}).add("op1", 0, Measurement((1.0,)))
+    if refused:
+        with pytest.raises(UserError, match=f"{key} is '{there}' there and '{here}' here"):
+            LatencyTable(path, IDENTITY | {key: here})
+    else:
+        assert set(LatencyTable(path, IDENTITY | {key: here})) == {"op1"}
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "t.jsonl").write_text('{"epoch": 1}\n')
     with pytest.raises(UserError, match="does not start with the identity"):

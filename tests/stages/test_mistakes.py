@@ -204,7 +204,7 @@ def test_missing_rows_are_guessed_only_where_that_is_asked_for(hwnas, fitted, tm
     gone = next(json.loads(line)["op"] for line in lines[1:] if json.loads(line).get("op", "").startswith("ir"))
     kept = [lines[0], *(line for line in lines[1:] if json.loads(line).get("op") != gone)]
     (run / "table.jsonl").write_text("".join(kept))
-    assert_one_line(hwnas("fit", "--out", run), "lacks 1 of the 46 operators", gone, "run `hwnas profile`")
+    assert_one_line(hwnas("fit", "--out", run), "lacks 1 of the 46 operators", gone, "run `hwnas profile --out RUN`")
     done = hwnas("fit", "--interpolate", "--out", run)
     assert done.returncode == 0, done.stderr
     assert "1 of 46 operators are guessed from the others" in done.stderr

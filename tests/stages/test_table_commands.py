@@ -60,6 +60,9 @@ def test_show_tells_identity_rows_failures_and_the_slowest(hwnas, measured):
     for part in ("proxyless_small", f"rows            │ {rows}", slowest, "no kernel [x]", "failed rows     │ 1"):
         assert part in done.stdout
     assert f"1 to {PROFILE.timing.rounds}" in done.stdout
+    told = " ".join(done.stdout.split("steadiness")[1].replace("│", " ").split())
+    assert "95 % intervals of the rows: +-" in told
+    assert "no drift was seen" in told
     assert measured.read_bytes() == before
 
 
@@ -199,6 +202,7 @@ def test_import_writes_a_table_and_never_overwrites(hwnas, tmp_path):
         "summary": {"mean_ms": 1.5, "std_ms": 0.5, "count": 9},
     }
     shown = hwnas("table", "show", out).stdout
+    assert shown.split("steadiness")[1].split("│")[1].strip() == "not told"
     for part in ("Pixel 1", "lut.yaml", "median 33 %", "conv-3x32x32-16-s2-k3"):
         assert part in shown
     again = hwnas(*arguments)
@@ -408,8 +412,14 @@ def test_choose_does_not_overwrite(hwnas, measured, tmp_path):
 
 
 def with_time(ms, key=FIRST):
-    """Every time of one row is this."""
-    return lambda n, r: {**r, "times_ms": [ms] * len(r["times_ms"])} if r.get("op") == key else r
+    """A table of differences, in which every time of one row is this."""
+
+    def change(number, record):
+        if number == 0:
+            return {**record, "values": "differences"}
+        return {**record, "times_ms": [ms] * len(record["times_ms"])} if record["op"] == key else record
+
+    return change
 
 
 def no_operators(number, record):
@@ -425,7 +435,7 @@ def told_otherwise(key, value):
     [
         (with_time(0.0), None, f"{FIRST} of the source latencies has 0.0 ms; allowed is above 0"),
         (with_time(-1.0), None, f"{FIRST} of the source latencies has -1.0 ms"),
-        (with_time(float("nan")), None, f"{FIRST} of the source latencies has nan ms"),
+        (with_time(float("nan")), None, "is damaged: times_ms is [nan, nan"),
         (None, with_time(0.0), f"{FIRST} of the measured latencies has 0.0 ms"),
         (None, lambda n, r: {**r, "op": "x" + r["op"]} if n else r, "52 measured rows, and none of them is one of"),
         (None, lambda n, r: None if n else r, "0 measured rows, and none of them"),
