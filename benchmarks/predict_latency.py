@@ -8,10 +8,10 @@ not count: so other processes on the machine change little, and both sides of th
 
 import argparse
 import random
-import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from turns import cpu_seconds_of, fastest_in_turn
 
 from hwnas.latency import RelativeErrors, TablePredictor
 from hwnas.latency.learned import Correction, ResidualPredictor, table_terms
@@ -46,7 +46,8 @@ def main() -> None:
     for dtype in (np.uint8, np.int64):
         steps |= predictions(table, corrected, np.array(sampled, dtype=dtype))
     counts = dict.fromkeys(steps, len(sampled)) | {BY_HAND: len(few)}
-    per_s = {name: counts[name] / seconds for name, seconds in fastest_in_turn(steps, options.repeats).items()}
+    fastest_s = fastest_in_turn(steps, options.repeats, cpu_seconds_of)
+    per_s = {name: counts[name] / seconds for name, seconds in fastest_s.items()}
     print("| what | input | million architectures per second | times the look-ups |\n|---|---|---|---|")
     for name, rate in per_s.items():
         what, _, dtype_name = name.partition(", ")
@@ -61,18 +62,6 @@ def predictions(table: TablePredictor, corrected: ResidualPredictor, archs: np.n
         f"corrected (`ResidualPredictor`), {archs.dtype}": lambda: corrected.latency_ms(archs),
         f"corrected with intervals, {archs.dtype}": lambda: corrected.interval_ms(archs, 0.9),
     }
-
-
-def fastest_in_turn(steps: Steps, repeats: int) -> dict[str, float]:
-    """CPU seconds of each, the fastest of `repeats` rounds over all of them after one to warm up."""
-    rounds = [{name: seconds_of(step) for name, step in steps.items()} for _ in range(1 + repeats)]
-    return {name: min(r[name] for r in rounds[1:]) for name in steps}
-
-
-def seconds_of(step: Callable[[], object]) -> float:
-    start_s = time.thread_time()
-    step()
-    return time.thread_time() - start_s
 
 
 if __name__ == "__main__":

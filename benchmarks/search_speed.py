@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from turns import cpu_seconds_of, fastest_in_turn
 
 from hwnas.datasets import ImageSet
 from hwnas.latency import TablePredictor
@@ -32,7 +33,9 @@ from hwnas.supernet import ArchitectureConfig, ArchitectureTraining, PathJudge, 
 
 SPACE = "proxyless"  # 21 layers x 7 operators
 CLASSES = 10
-WARM_UP, REPEATS = 1, 3
+REPEATS = 3
+JUDGED = 2048  # images that a candidate is evaluated by
+CERTAIN = 20.0  # a parameter that makes its choice run in every draw
 ON_GPU = torch.cuda.is_available()
 OURS = Compute("cuda" if ON_GPU else "cpu", channels_last=True)
 OFFICIAL = Compute(OURS.device, channels_last=False)
@@ -65,22 +68,13 @@ def predictor_of(space: Space) -> TablePredictor:
 
 
 def seconds_of(step: Callable[[], object]) -> float:
+    if not ON_GPU:
+        return cpu_seconds_of(step)
     OURS.synchronize()
-    clock = time.perf_counter if ON_GPU else time.thread_time
-    start_s = clock()
+    start_s = time.perf_counter()
     step()
     OURS.synchronize()
-    return clock() - start_s
-
-
-def fastest_in_turn(steps: dict[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
-    """Seconds of each, the fastest of `repeats` rounds over all of them."""
-    rounds = [{name: seconds_of(step) for name, step in steps.items()} for _ in range(WARM_UP + repeats)]
-    return {name: min(r[name] for r in rounds[WARM_UP:]) for name in steps}
-
-
-JUDGED = 2048  # images that a candidate is evaluated by
-CERTAIN = 20.0  # a parameter that makes its choice run in every draw
+    return time.perf_counter() - start_s
 
 
 class Steps:
@@ -225,11 +219,11 @@ def in_turn(tasks: dict[str, Task]) -> dict[str, float]:
         pipe.send(True)
         return float(pipe.recv())
 
-    rounds = [{name: ask(pipe) for name, pipe in pipes.items()} for _ in range(WARM_UP + REPEATS)]
+    fastest_s = fastest_in_turn(pipes, REPEATS, ask)
     for pipe, process in zip(pipes.values(), processes, strict=True):
         pipe.send(False)
         process.join()
-    return {name: min(r[name] for r in rounds[WARM_UP:]) for name in tasks}
+    return fastest_s
 
 
 def compared(job: str, resolution: int, batch: int, archs: int, settings: dict[str, Compute]) -> None:
@@ -272,7 +266,7 @@ def against_plain(resolution: int, batch: int, archs: int) -> None:
             steps.weights(steps.net, arch)
 
         turns = {"plain": lambda plain=plain: steps.weights(plain), "one path": one_path, "two paths": two_paths}
-        for name, seconds in fastest_in_turn(turns, 2 * REPEATS).items():
+        for name, seconds in fastest_in_turn(turns, 2 * REPEATS, seconds_of).items():
             total[name] += seconds
         peaks["one path"] += peak_bytes(one_path)
         peaks["two paths"] += peak_bytes(two_paths)

@@ -8,6 +8,15 @@ class UserError(ValueError):
     """What came, what is allowed, what to do: one line."""
 
 
+MOST_SHOWN = 80  # characters of a value that came
+
+
+def shown(value: object) -> str:
+    """A value as a complaint tells it: as Python writes it, cut where it is long."""
+    told = repr(value)
+    return told if len(told) <= MOST_SHOWN else f"{told[: MOST_SHOWN - 3]}..."
+
+
 def unknown(what: str, got: str, known: Iterable[str], hint: str = "") -> UserError:
     """An error that names the near misses of `got` first, then all that is known."""
     names = sorted(known)

@@ -9,12 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from hwnas.devices.device import Clock, RunConfig
-from hwnas.errors import UserError
+from hwnas.errors import UserError, shown
 from hwnas.resources import find
 from hwnas.runtimes.runtime import Dtype
 
 Cores = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
-SHOWN = 80  # characters of a value in a complaint
 
 
 class Timing(BaseModel):
@@ -119,5 +118,4 @@ def _complaint(error: ErrorDetails) -> str:
         return f"{where}: {error['ctx']['error']}"
     if error["type"] == "missing":
         return f"{where}: {error['msg']}"
-    came = repr(error["input"])
-    return f"{where}: {error['msg']} ({came if len(came) <= SHOWN else came[: SHOWN - 3] + '...'} came)"
+    return f"{where}: {error['msg']} ({shown(error['input'])} came)"

@@ -120,9 +120,11 @@ def measure_rows(
 
     What does not settle is measured anew, a few times: a burst of other work on the machine must not end a run.
     """
-    if not unfinished(rows, profile, table):
+    lacking = unfinished(rows, profile, table)
+    if not lacking:
         return
     device, number_of = open_device(profile), {key: number for number, key in enumerate(rows)}
+    sentinel = middling(rows)
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, device.session() as session:
 
         @functools.cache
@@ -130,13 +132,12 @@ def measure_rows(
             return build_model(rows[key], profile, Path(folder), f"model{number_of[key]}")
 
         for _ in range(SWEEPS):
-            lacking = unfinished(rows, profile, table)
             for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
                 progress(0, len(lacking) * profile.timing.rounds, f"building {number + 1} of {len(lacking)}")
                 file_of(key)
-            Sweep(list(rows), middling(rows), file_of, table, profile.timing, device, session, seed, progress).run()
-            left = unfinished(rows, profile, table)
-            if not left or any(not table.is_quarantined(key) for key in left):
+            Sweep(list(rows), sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
+            lacking = unfinished(rows, profile, table)
+            if not lacking or not all(map(table.is_quarantined, lacking)):
                 break  # all is there, or something failed
 
 

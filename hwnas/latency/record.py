@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwnas.devices import Measurement
+from hwnas.errors import shown
 
 MEAN, PREDICTED = "mean_ms", "predicted_ms"  # in the summary of an imported row, and of one that was never measured
 
@@ -53,9 +54,4 @@ def _is_finite(value: object) -> bool:
 
 
 def _told(record: Mapping[str, Any], name: str) -> str:
-    return f"{name} is {_short(record[name])}" if name in record else f"{name} is not there"
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return f"{name} is {shown(record[name])}" if name in record else f"{name} is not there"

@@ -252,7 +252,7 @@ class LatencyTable(Mapping[str, Measurement]):
             widths_pct[-1],
             sum(max(found_pct) > drift_pct for found_pct in attempts.values()),
             len(attempts),
-            max((pct for pct in self.drifts_pct() if pct > drift_pct), default=0),
+            max((pct for found_pct in attempts.values() for pct in found_pct if pct > drift_pct), default=0),
             100 * float(np.std(np.log(list(self._levels_of(math.inf).values()) or [1.0]))),
             sum(map(self.is_predicted, found)),
             sum(found_pct[-1] > drift_pct for found_pct in attempts.values()),
