@@ -25,16 +25,20 @@ from hwnas.datasets import ImageSet
 from hwnas.latency import TablePredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.nn import Compute, Network, Supernet, depthwise, keep_freed_memory
+from hwnas.nn.parts import forget_use, used_parts
 from hwnas.objective import hard_limits
 from hwnas.search import Budget, Evolution, EvolutionConfig, Limit, search
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
 from hwnas.supernet import ArchitectureConfig, ArchitectureTraining, PathJudge, calibration_batches, recalibrate
+from hwnas.train import Recipe, partial
+from hwnas.train.recipe import optimizer
 
 SPACE = "proxyless"  # 21 layers x 7 operators
 CLASSES = 10
 REPEATS = 3
 JUDGED = 2048  # images that a candidate is evaluated by
+NO_LR = 1e-9  # steps as they are, and weights that hardly move however often they are repeated
 CERTAIN = 20.0  # a parameter that makes its choice run in every draw
 ON_GPU = torch.cuda.is_available()
 OURS = Compute("cuda" if ON_GPU else "cpu", channels_last=True)
@@ -89,13 +93,18 @@ class Steps:
         self.images = ImageSet(images, np.arange(batch) % CLASSES)
         self.x = compute.images(torch.from_numpy(images).float() / 128 - 1)
         self.labels = torch.arange(batch, device=compute.device) % CLASSES
+        self.optimizers: dict[nn.Module, torch.optim.Optimizer] = {}
 
     def weights(self, module: nn.Module, *arguments: Arch) -> None:
-        """Forward and backward of one path, or of a network standing alone."""
+        """Forward, backward and the optimizer's step, of one path or of a network standing alone."""
         with self.compute.precision():
             logits = module(self.x, *arguments)
         nn.functional.cross_entropy(logits.float(), self.labels).backward()
+        if module not in self.optimizers:
+            self.optimizers[module] = optimizer(Recipe(lr=NO_LR), module)
+        partial.step(self.optimizers[module], used_parts(module))
         module.zero_grad(set_to_none=True)
+        forget_use(module)
 
     def plain(self, arch: Arch) -> Network:
         network = Network(self.space, arch)

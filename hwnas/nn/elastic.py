@@ -27,10 +27,11 @@ from hwnas.nn.ops import (
     halves,
     shuffled,
 )
+from hwnas.nn.parts import Region, Shared
 from hwnas.spaces.layers import Block, Branches, Conv, Layer, Shuffle, SqueezeExcite
 
 
-class ElasticConv(nn.Module):
+class ElasticConv(Shared):
     """Convolution, batch norm and activation for any of several `Conv`, with the weights of the largest.
 
     kernel_transforms: between each kernel size and the next smaller one a learned matrix, the same for all channels,
@@ -59,7 +60,19 @@ class ElasticConv(nn.Module):
             weight = (weight.flatten(2) @ matrix).view(weight.shape)
         return _centre(weight, layer.kernel)
 
+    def parts(self, layer: Layer) -> Iterator[tuple[nn.Parameter, Region]]:
+        """First channels, centre of the kernel; with transforms all that the first of them reads."""
+        assert isinstance(layer, Conv)
+        largest = self.weight.shape[-1]
+        kernel = self.smaller[0] if self.smaller and layer.kernel < largest else layer.kernel
+        margin = (largest - kernel) // 2
+        channels, centre = (0, layer.out_channels), (margin, margin + kernel)
+        yield self.weight, (channels, (0, layer.in_channels // layer.groups), centre, centre)
+        yield self.bn.weight, (channels,)
+        yield self.bn.bias, (channels,)
+
     def forward(self, x: Tensor, layer: Conv) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
+        self.note_use(layer)
         y = conv2d(x, self.sliced(layer), layer.stride, layer.groups)
         return ACTIVATIONS[layer.activation](self._normalised(y))
 
@@ -110,25 +123,29 @@ def _centre(weight: Tensor, kernel: int) -> Tensor:  # (out, in, K, K) -> (out, 
     return weight[:, :, centre, centre]
 
 
-class ElasticExcitation(nn.Module):
+class ElasticExcitation(Shared):
     """Squeeze-and-excitation for any of several `SqueezeExcite`, with the weights of the largest."""
 
     def __init__(self, layers: Sequence[SqueezeExcite]) -> None:
         super().__init__()
         self.largest = Excitation(SqueezeExcite(max(x.channels for x in layers), max(x.squeezed for x in layers)))
 
-    def sliced(self, layer: SqueezeExcite) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def sliced(self, layer: SqueezeExcite) -> list[Tensor]:
         """The parameters of one option, its first channels, in their own order."""
-        channels, squeezed = layer.channels, layer.squeezed
+        return [whole[tuple(slice(*along) for along in region)] for whole, region in self.parts(layer)]
+
+    def parts(self, layer: Layer) -> Iterator[tuple[nn.Parameter, Region]]:
+        """First channels of either side."""
+        assert isinstance(layer, SqueezeExcite)
+        channels, squeezed = (0, layer.channels), (0, layer.squeezed)
         squeeze, squeeze_bias, excite, excite_bias = self.largest.parameters()
-        return (
-            squeeze[:squeezed, :channels],
-            squeeze_bias[:squeezed],
-            excite[:channels, :squeezed],
-            excite_bias[:channels],
-        )
+        yield squeeze, (squeezed, channels, *((0, size) for size in squeeze.shape[2:]))
+        yield squeeze_bias, (squeezed,)
+        yield excite, (channels, squeezed, *((0, size) for size in excite.shape[2:]))
+        yield excite_bias, (channels,)
 
     def forward(self, x: Tensor, layer: SqueezeExcite) -> Tensor:  # (N, C, H, W) -> the same
+        self.note_use(layer)
         return excited(x, *self.sliced(layer))
 
     @torch.no_grad()

@@ -20,8 +20,10 @@ from hwnas import ranks
 from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
 from hwnas.nn import Compute
+from hwnas.nn.parts import forget_use, used_parts
 from hwnas.nn.synchronised import synchronised
 from hwnas.storage import Journal
+from hwnas.train import partial
 from hwnas.train.batches import StoredBatches, eval_batches, normalise, train_batches
 from hwnas.train.checkpoint import State, check_fits, check_processes, is_finite, load_checkpoint, save
 from hwnas.train.corruption import Change, unchanged
@@ -183,12 +185,13 @@ class Training:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step, STEP_STREAM]).generate_state(1)[0]))
         set_lr(self.optimizer.param_groups, self._lr(step))
         self.optimizer.zero_grad(set_to_none=True)  # None, not zero: idle operators must not move
+        forget_use(self.module)
         total = torch.zeros((), device=self.compute.device)
         for loss in self._losses(normalise(self.compute.images(images)), labels.to(self.compute.device), step):
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         ranks.average([total, *(p.grad for p in self.module.parameters() if p.grad is not None)])
-        self.optimizer.step()
+        partial.step(self.optimizer, used_parts(self.module))
         if self.ema is not None:
             self.ema.update(self.module)
         if self.companion is not None:

@@ -109,6 +109,32 @@ def test_a_step_moves_nothing_of_an_operator_that_did_not_run(tmp_path):
     assert moved
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_moves_no_slice_that_only_other_operators_use(tmp_path, optimizer):
+    """Options of a slot are slices of one weight, and what a path leaves out of it has a gradient of zeros."""
+    space = build_space(SpaceConfig("proxyless_small", 32, 4))
+    largest, smallest = (tuple(of(range(len(d.choices))) for d in space.decisions) for of in (max, min))
+    archs = [largest, smallest]
+    recipe = Recipe(epochs=1, batch_size=16, flip=False, weight_decay=0.1, optimizer=optimizer)
+    training = supernet_training(space, images_of(16 * len(archs)), recipe, CPU, 5, tmp_path, lambda *_: [archs.pop(0)])
+    moved = []
+
+    def spied(*arguments):
+        before = {name: value.detach().clone() for name, value in training.module.named_parameters()}
+        loss = step(*arguments)
+        named = dict(training.module.named_parameters())
+        moved.append({name: value != before[name] for name, value in named.items()})
+        return loss
+
+    step, training._step = training._step, spied
+    training.run()
+    depthwise = "slots.2.blocks.0.layers.1.weight"
+    assert moved[0][depthwise].all()  # so it has momentum everywhere
+    own = sum(p.numel() for p in training.module.network(smallest).parameters())
+    assert 0.99 * own < sum(int(value.sum()) for value in moved[1].values()) <= own  # some move less than they round
+    assert not moved[1][depthwise].all()
+
+
 def test_the_judgement_of_a_path_does_not_depend_on_what_was_evaluated_before():
     net, rng = Supernet(SPACE), random.Random(1)
     first, second = SPACE.sample(rng), SPACE.sample(rng)
