@@ -1,6 +1,6 @@
 """What the search costs against what it must not exceed: every ratio is of two sides that ran in turn, in one run.
 
-    python benchmarks/search_speed.py [--rows steps,recalibration,gates,evolution,rounding,kernels] [--archs 3]
+    python benchmarks/search_speed.py [--rows steps,several,recalibration,gates,evolution,rounding,kernels] [--archs 3]
 
 Times are one thread's CPU time, the fastest of several alternating repetitions, so that other processes on the machine
 matter little; on a GPU, wall time. The official settings (fp32, NCHW, torch's own kernels, the system's memory
@@ -35,6 +35,7 @@ from hwnas.train import Recipe, partial
 from hwnas.train.recipe import optimizer
 
 SPACE = "proxyless"  # 21 layers x 7 operators
+SEVERAL = ("mobilenet_v4", "shufflenet_spos_channels", "proxyless_small_elastic")
 CLASSES = 10
 REPEATS = 3
 JUDGED = 2048  # images that a candidate is evaluated by
@@ -58,8 +59,8 @@ def main() -> None:
 # ---- what is timed
 
 
-def space_of(resolution: int) -> Space:
-    return build_space(SpaceConfig(SPACE, resolution, CLASSES))
+def space_of(resolution: int, name: str = SPACE) -> Space:
+    return build_space(SpaceConfig(name, resolution, CLASSES))
 
 
 def archs_of(space: Space, count: int) -> list[Arch]:
@@ -84,9 +85,9 @@ def seconds_of(step: Callable[[], object]) -> float:
 class Steps:
     """The steps of a search in one setting."""
 
-    def __init__(self, compute: Compute, resolution: int, batch: int) -> None:
+    def __init__(self, compute: Compute, resolution: int, batch: int, space: str = SPACE) -> None:
         torch.manual_seed(0)
-        self.compute, self.space, self.batch = compute, space_of(resolution), batch
+        self.compute, self.space, self.batch = compute, space_of(resolution, space), batch
         self.net = Supernet(self.space)
         compute.module(self.net)
         images = np.random.default_rng(0).integers(0, 255, (batch, *self.space.input_shape), dtype=np.uint8)
@@ -264,9 +265,16 @@ def steps_row(archs: int) -> None:
         compared("proxyless", resolution, batch, archs, {"fp32": OURS, "bf16": bf16})
 
 
-def against_plain(resolution: int, batch: int, archs: int) -> None:
+def several_row(archs: int) -> None:
+    """The same steps where an operator follows from several decisions, or the resolution is one."""
+    for space in SEVERAL:
+        against_plain(32, 64, archs, space)
+
+
+def against_plain(resolution: int, batch: int, archs: int, space: str = SPACE) -> None:
     keep_freed_memory()
-    steps = Steps(OURS, resolution, batch)
+    steps = Steps(OURS, resolution, batch, space)
+    print(space)
     total, peaks = dict.fromkeys(("plain", "one path", "two paths"), 0.0), {"one path": 0, "two paths": 0}
     for arch in archs_of(steps.space, archs):
         plain, two_paths = steps.plain(arch), steps.architecture(arch)
@@ -388,6 +396,7 @@ def kernel_us(profile: torch.profiler.profile) -> Iterator[float]:
 
 ROWS: dict[str, Callable[[int], None]] = {
     "steps": steps_row,
+    "several": several_row,
     "recalibration": recalibration_row,
     "gates": gates_row,
     "evolution": evolution_row,

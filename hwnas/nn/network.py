@@ -166,9 +166,11 @@ class Supernet(nn.Module):
             return self._mixed(x, gates)
         logits = None
         for choice in (*gates[d].active, *gates[d].silent):
+            is_silent = choice in gates[d].silent
             certain = replace(gates[d], weight=torch.ones_like(gates[d].weight), active=(choice,), silent=())
-            with torch.set_grad_enabled(torch.is_grad_enabled() and choice not in gates[d].silent):
-                y = self._mixed(x, [*gates[:d], certain, *gates[d + 1 :]])
+            inner = [replace(gate, silent=()) for gate in gates] if is_silent else list(gates)  # 0 x 0, as in _weighted
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not is_silent):
+                y = self._mixed(x, [*inner[:d], certain, *inner[d + 1 :]])
             y = gates[d].weight[choice] * y
             logits = y if logits is None else logits + y
         assert logits is not None
@@ -217,7 +219,10 @@ class Supernet(nn.Module):
 def _weighted(
     space: Space, slot: Slot, reads: Sequence[tuple[int, ...]], gates: Sequence[Gate]
 ) -> Iterator[tuple[int, Tensor | None, bool]]:
-    """(option, its weight, whether it is silent) of every option that runs; those that are equal count as one."""
+    """(option, its weight, whether it is silent) of every option that runs; those that are equal count as one.
+
+    Where choices of two decisions are silent, a weight is 0 x 0, whose gradient is 0 too: such options do not run.
+    """
     if not slot.decisions:
         yield 0, None, False
         return
@@ -226,15 +231,19 @@ def _weighted(
     joint = reduce(lambda a, b: (a[:, None] * b[None, :]).flatten(), weights)
     equal: dict[object, tuple[int, int]] = {}  # (position, option)
     silent: dict[int, bool] = {}
-    positions = []
-    for chosen in itertools.product(*ran):
+    numbers, positions = [], []  # of what counts in `joint`, and where it is added
+    for number, chosen in enumerate(itertools.product(*ran)):
         choices = dict(zip(slot.decisions, chosen, strict=True))
+        silences = sum(choice in gates[d].silent for d, choice in choices.items())
+        if silences > 1:
+            continue
         option = space.option(slot, choices)
         position, _ = equal.setdefault((reads[option], slot.options[option]), (len(equal), option))
+        numbers.append(number)
         positions.append(position)
-        is_silent = any(choice in gates[d].silent for d, choice in choices.items())
-        silent[position] = silent.get(position, True) and is_silent
-    if len(equal) < len(positions):
-        joint = joint.new_zeros(len(equal)).index_add(0, torch.tensor(positions, device=joint.device), joint)
+        silent[position] = silent.get(position, True) and silences == 1
+    if len(equal) < len(joint):
+        added = joint if len(numbers) == len(joint) else joint[numbers]
+        joint = joint.new_zeros(len(equal)).index_add(0, torch.tensor(positions, device=joint.device), added)
     for (position, option), weight in zip(equal.values(), joint.unbind(), strict=True):
         yield option, weight, silent[position]
