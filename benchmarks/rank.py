@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from truth import TABLES, Truth
 
 from hwnas.errors import UserError
 from hwnas.latency import kendall_tau
+from hwnas.nn.compute import Precision
 from hwnas.objective import quality
 from hwnas.search.evidence import Floats, Interval, bootstrap_interval, kendall_interval
 from hwnas.spaces import Arch
@@ -100,6 +102,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--lr", type=float, help="learning rate per 128 images; hwnas' own without it")
     parser.add_argument("--recalibration-batches", type=int, default=4)
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of `hwnas search`")
     for name in ("epochs", "images", "archs", "evaluation-images", "resolution", "batch-size", "population"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--width-mult", type=float)

@@ -18,6 +18,7 @@ from truth import Truth
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute
+from hwnas.nn.compute import Precision
 from hwnas.objective import Metrics, hard_limits, quality
 from hwnas.search import METHODS, Budget, Evolution, EvolutionConfig, Paths, Strategy, Trial, search
 from hwnas.spaces import Arch, Space
@@ -45,15 +46,16 @@ class Settings:
     batch_size: int
     lr: float | None  # None: the product's
     recalibration_batches: int
+    precision: Precision = "auto"
 
     def keep(self, out: Path) -> None:
         """Writes them into `out`; UserError where what is there came of others."""
         file, own = out / f"{self.space}.json", asdict(self)
-        then = read_json(file) if file.exists() else own
+        then = asdict(settings_in(out, self.space)) if file.exists() else own
         for name, value in own.items():
-            if then.get(name) != value:
+            if then[name] != value:
                 raise UserError(
-                    f"--{name.replace('_', '-')} is {value} now but {then.get(name)} in {file}; choose another --out"
+                    f"--{name.replace('_', '-')} is {value} now but {then[name]} in {file}; choose another --out"
                 )
         write_json(file, own)
 
@@ -129,7 +131,7 @@ def open_place(out: Path, data: Path, settings: Settings, seed: int) -> Place:
         if not images.exists():
             source = data / "cifar10_jpeg/cifar10_jpeg.npz"
             write_subset(source, images, settings.images, settings.evaluation_images)
-        names = ("space", "width_mult", "resolution", "batch_size", "recalibration_batches")
+        names = ("space", "width_mult", "resolution", "batch_size", "recalibration_batches", "precision")
         options = {name: getattr(settings, name) for name in names}
         open_run(folder, {**options, "data": str(images), "seed": seed, "supernet_lr": settings.lr})
     run = open_run(folder, {})
