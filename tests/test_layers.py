@@ -14,6 +14,7 @@ ORDER = [
     {"errors"},
     {"storage"},
     {"resources"},
+    {"yaml_files"},
     {"spaces"},
     {"datasets"},
     {"heartbeat"},

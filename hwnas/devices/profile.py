@@ -1,10 +1,9 @@
 """How to measure on a device: the YAML files of profiles/."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -12,6 +11,7 @@ from hwnas.devices.device import Clock, RunConfig
 from hwnas.errors import UserError, shown
 from hwnas.resources import find
 from hwnas.runtimes.runtime import Dtype
+from hwnas.yaml_files import read_yaml
 
 Cores = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
 
@@ -76,25 +76,10 @@ class Profile(BaseModel):
             raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that stands twice in one mapping: the second would take the place of the first unseen."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set[str]()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} came twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def load_profile(name: str) -> Profile:
     """The profile of a path or a name; UserError with every complaint in one line."""
     path = find("profiles", name, ".yaml")
-    try:
-        content = _UniqueKeys(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"profile {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "profile")
     if not isinstance(content, dict):
         raise UserError(f"profile {path} must hold keys and values; copy one from profiles/ to start")
     return _validated(content, path)

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwnas.errors import UserError, unknown
 from hwnas.resources import find, names
 from hwnas.runtimes.runtime import Precision
+from hwnas.yaml_files import read_yaml
 
 FILE = "/target.yaml"
 QUANTISED: tuple[Precision, ...] = ("int8", "int8_float_io")
@@ -64,10 +64,7 @@ def load_target(name: str) -> Target:
         if name not in target_names():
             raise unknown("target", name, target_names(), "A folder with a target.yaml is allowed too.")
         path = find("export", name, FILE)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"target {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, "target")
     if not isinstance(content, dict):
         raise UserError(f"target {path} must hold keys and values; copy one from export/ to start")
     try:

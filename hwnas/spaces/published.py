@@ -9,7 +9,7 @@ from hwnas.spaces.space import Arch, Space
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A network of the literature as a point of a chain, with the figures its authors, torchvision or timm give at 224."""
+    """A network of the literature as a point of a chain, with what its authors, torchvision or timm count at 224."""
 
     title: str
     space: str

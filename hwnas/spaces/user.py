@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hwnas.errors import UserError, unknown
 from hwnas.spaces.chain import SKIP, ChainBuilder
 from hwnas.spaces.layers import shape_after
 from hwnas.spaces.operators import KERNELS, KINDS, RESIZE, block
 from hwnas.spaces.resolution import with_resolutions
 from hwnas.spaces.space import ZERO, OpSpec, Space, make_divisible, op
+from hwnas.yaml_files import read_yaml
 
 SUFFIXES = (".yaml", ".yml")
 NAME = re.compile(r"[A-Za-z]\w*")
@@ -119,11 +118,7 @@ def _shares(whole: Part) -> list[float]:
 def _read(file: Path) -> Part:
     if not file.is_file():
         raise UserError(f"there is no space at {file}; give the path of a YAML file, or a name of `hwnas spaces`")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"space {file} is not valid YAML: {' '.join(str(error).split())}") from None
-    return Part(file, "", {}).part("", content)
+    return Part(file, "", {}).part("", read_yaml(file, "space"))
 
 
 def _mapping(whole: Part, key: str) -> Mapping[str, Any]:

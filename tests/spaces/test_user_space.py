@@ -92,6 +92,7 @@ def test_what_is_a_file():
 
 BAD = {
     "no YAML": ("name: [", "is not valid YAML"),
+    "a key twice": ("name: mine\nname: yours\n", "not valid YAML: the key 'name' came twice"),
     "no mapping": ("- 1", "keys and values are needed"),
     "empty": ("", "keys and values are needed"),
     "no name": ({k: v for k, v in SMALL.items() if k != "name"}, "name is missing"),
