@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from hwnas import __version__
 from hwnas.errors import UserError
-from hwnas.objective import REWARDS
+from hwnas.objective import LOSSES, REWARDS
 from hwnas.stages.config import DEFAULT_QAT_EPOCHS, defaults
 from hwnas.stages.progress import interruptible
 from hwnas.storage import exclusive
@@ -69,6 +69,9 @@ def _stage_options(
     calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
     method: Annotated[str | None, typer.Option(help="Of search; `hwnas methods` lists them.")] = None,
     reward: Annotated[str | None, typer.Option(help=f"What a candidate is worth: {', '.join(REWARDS)}.")] = None,
+    latency_loss: Annotated[str | None, typer.Option(help=f"Of trained probabilities: {', '.join(LOSSES)}.")] = None,
+    latency_weight: Annotated[float | None, typer.Option(help="Of the latency in a sum with the loss.")] = None,
+    latency_exponent: Annotated[float | None, typer.Option(help="Of the latency in a product with it.")] = None,
     supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the super-network.")] = None,
     supernet_lr: Annotated[float | None, typer.Option(help="Its learning rate, per 128 images.")] = None,
     population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 Metrics = Mapping[str, float]  # unit in the key: "accuracy", "likelihood" (0..1), "latency_ms", "macs", "params"
 Scores = tuple[float, ...]  # larger is better; one entry per goal
 Objective = Callable[[Metrics], Scores]
 LatencyLoss = Callable[[Any, Any], Any]  # (cross-entropy, expected milliseconds), scalar tensors -> scalar tensor
-NS_PER_MS, MIN_NS = 1e6, 10.0
+PUBLISHED_TARGET_MS = 80.0  # of ProxylessNAS' code: what its logarithms were made for
+LEAST_UNITS = 2.0  # a fortieth of the target: faster is not rewarded, and the logarithm stays above 0
 Candidate = TypeVar("Candidate")
 SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are about the same
 
@@ -82,7 +84,7 @@ REWARDS: dict[str, Callable[[Mapping[str, float]], Objective]] = {
 }
 
 
-def absolute(target_ms: float, weight: float = 0.5) -> LatencyLoss:
+def absolute(target_ms: float, weight: float) -> LatencyLoss:
     """Cross-entropy + weight * |latency / target - 1|: TuNAS' absolute reward as a loss, two-sided.
 
     https://arxiv.org/abs/2008.06120, section 3.2; there of accuracy, with a smaller weight: a point of accuracy is
@@ -91,29 +93,45 @@ def absolute(target_ms: float, weight: float = 0.5) -> LatencyLoss:
     return lambda cross_entropy, expected_ms: cross_entropy + weight * abs(expected_ms / target_ms - 1)
 
 
-def linear(target_ms: float, weight: float = 0.1) -> LatencyLoss:
+def linear(target_ms: float, weight: float) -> LatencyLoss:
     """Cross-entropy + weight * (latency - target) / target: ProxylessNAS' additive form, equation 6 of its paper."""
     return lambda cross_entropy, expected_ms: cross_entropy + weight * (expected_ms - target_ms) / target_ms
 
 
-def log_product(target_ms: float, weight: float = 1.0, exponent: float = 0.6) -> LatencyLoss:
-    """Cross-entropy * weight * (ln latency / ln target)^exponent: FBNet (https://arxiv.org/abs/1812.03443, equation 2).
+def log_product(target_ms: float, exponent: float) -> LatencyLoss:
+    """Cross-entropy * (ln latency / ln target)^exponent: ProxylessNAS' official code, with a target; FBNet, without.
 
-    In nanoseconds. In milliseconds, as published, the logarithm changes its sign at 1 ms.
+    https://arxiv.org/abs/1812.03443, equation 2, whose ln target is a constant of its weight. As published both are in
+    milliseconds: the same network at the same share of its target then costs more or less with the device, and below
+    1 ms the logarithm is negative and has no power. Here the unit is the target's PUBLISHED_TARGET_MS-th part: the
+    published form where the target is that, and the same function of latency / target everywhere else. A weight before
+    it all would scale the gradient alone, which Adam divides out.
     """
-    log_target = math.log(max(target_ms * NS_PER_MS, MIN_NS))
 
     def loss(cross_entropy: Any, expected_ms: Any) -> Any:
-        return cross_entropy * weight * ((expected_ms * NS_PER_MS).clamp(min=MIN_NS).log() / log_target) ** exponent
+        units = (expected_ms * (PUBLISHED_TARGET_MS / target_ms)).clamp(min=LEAST_UNITS)
+        return cross_entropy * (units.log() / math.log(PUBLISHED_TARGET_MS)) ** exponent
 
     return loss
 
 
-LATENCY_LOSSES: dict[str, Callable[[float], LatencyLoss]] = {
-    "absolute": absolute,
-    "linear": linear,
-    "log_product": log_product,
+@dataclass(frozen=True, slots=True)
+class LatencyForm:
+    """A published loss, the name of its one number, and that number where none is chosen."""
+
+    of: Callable[[float, float], LatencyLoss]  # (target in milliseconds, the number)
+    number: Literal["weight", "exponent"]
+    default: float
+    is_sum: bool = True  # else a product, which needs a cross-entropy: REINFORCE's loss has a gradient but no value
+
+
+ADAPTIVE = "adaptive"  # a weight that is adapted while training: supernet/architecture.py
+LATENCY_LOSSES: dict[str, LatencyForm] = {
+    "linear": LatencyForm(linear, "weight", 0.1),  # ProxylessNAS' code
+    "absolute": LatencyForm(absolute, "weight", 0.5),
+    "log-product": LatencyForm(log_product, "exponent", 0.6, is_sum=False),  # FBNet's; ProxylessNAS' code has 0.3 too
 }
+LOSSES = (ADAPTIVE, *LATENCY_LOSSES)
 
 
 def quality_and_latency(metrics: Metrics) -> Scores:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
-from hwnas.objective import HARD, REWARDS
+from hwnas.objective import ADAPTIVE, HARD, LATENCY_LOSSES, LOSSES, REWARDS
 from hwnas.search.methods import METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
@@ -29,7 +29,13 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
         ),
         ("feasible.json",),
     ),
-    **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), ("supernet.pt",)),
+    **dict.fromkeys(
+        (
+            *("method", "reward", "latency_loss", "latency_weight", "latency_exponent"),
+            *("supernet_epochs", "batch_size", "optimizer"),
+        ),
+        ("supernet.pt",),
+    ),
     "supernet_lr": ("trials.jsonl",),  # and not before: a training that diverged goes on with a lower one
     **dict.fromkeys(("population", "generations", "recalibration_batches", "robust"), ("trials.jsonl",)),
     "baselines": ("selection.json",),
@@ -67,6 +73,9 @@ class RunConfig:
     calibration_networks: int = 20
     method: str = "spos"
     reward: str = HARD
+    latency_loss: str = ADAPTIVE
+    latency_weight: float | None = None
+    latency_exponent: float | None = None
     supernet_epochs: int = 60
     supernet_lr: float | None = None
     population: int = 50
@@ -116,6 +125,8 @@ class RunConfig:
             "max_cost",
             "lr",
             "supernet_lr",
+            "latency_weight",
+            "latency_exponent",
             "width_mult",
             "checkpoint_every_s",
         ):
@@ -134,6 +145,7 @@ class RunConfig:
                 f"--reward is {self.reward}, but nothing in --method {self.method} asks what a network is worth; leave "
                 f"it out, or take one of {askers}"
             )
+        self._check_latency_loss()
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
         if self.precision not in PRECISIONS:
@@ -152,6 +164,36 @@ class RunConfig:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
         if (self.cost_table is None) != (self.max_cost is None):
             raise UserError("--cost-table and --max-cost belong together: the costs, and the most that is allowed")
+
+    def _check_latency_loss(self) -> None:
+        chosen, method = self.latency_loss, METHODS[self.method]
+        if chosen not in LOSSES:
+            raise UserError(f"--latency-loss is {chosen!r}; allowed are {', '.join(LOSSES)}")
+        if chosen != ADAPTIVE and not method.has_latency_loss:
+            having = ", ".join(name for name, known in METHODS.items() if known.has_latency_loss)
+            raise UserError(
+                f"--latency-loss is {chosen}, but --method {self.method} trains nothing on a latency; leave it out, or "
+                f"take one of {having}"
+            )
+        if chosen != ADAPTIVE and self.reward != HARD:
+            raise UserError(
+                f"--latency-loss {chosen} and --reward {self.reward} both came, and with a reward the latency is in no "
+                "loss; give one of them"
+            )
+        if chosen != ADAPTIVE and not LATENCY_LOSSES[chosen].is_sum and not method.has_cross_entropy:
+            raise UserError(
+                f"--latency-loss {chosen} multiplies a cross-entropy, and --method {self.method} has none; take linear "
+                "or absolute"
+            )
+        for number in ("weight", "exponent"):
+            having = ", ".join(name for name, form in LATENCY_LOSSES.items() if form.number == number)
+            if getattr(self, f"latency_{number}") is not None and chosen not in having.split(", "):
+                raise UserError(f"--latency-{number} is of --latency-loss {having}, and that is {chosen}; leave it out")
+
+    @property
+    def latency_number(self) -> float | None:
+        """The weight or the exponent of the latency loss; None: its own."""
+        return self.latency_exponent if self.latency_weight is None else self.latency_weight
 
 
 LEAST = {
@@ -196,4 +238,10 @@ def defaults() -> dict[str, str]:
     shown = {name: "none" if value is None else str(value) for name, value in asdict(RunConfig()).items()}
     rates = ", ".join(f"{rate} with {name}" for name, rate in DEFAULT_LR.items())
     switches = {name: "no" for name, value in shown.items() if value == "False"}
-    return shown | switches | {"lr": rates, "supernet_lr": rates}
+    numbers = {
+        f"latency_{number}": ", ".join(
+            f"{f.default} of {name}" for name, f in LATENCY_LOSSES.items() if f.number == number
+        )
+        for number in ("weight", "exponent")
+    }
+    return shown | switches | numbers | {"lr": rates, "supernet_lr": rates}

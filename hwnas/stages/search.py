@@ -159,8 +159,9 @@ def _training(
         return training, None
     within_ms = load_budget_ms(run) / max(1.0, predictor.upper_factor(run.config.confidence))
     target_ms = min(within_ms, float(run.needs("feasible.json", "feasible")["largest_ms"]))
+    config = ArchitectureConfig(**asdict(trains), loss=run.config.latency_loss, loss_number=run.config.latency_number)
     return architecture_search(
-        *(space, splits.train, splits.search, recipe, compute, seed, run.path, ArchitectureConfig(**asdict(trains))),
+        *(space, splits.train, splits.search, recipe, compute, seed, run.path, config),
         *(predictor, target_ms, workers(compute), _reward(run, budget)),
     )
 

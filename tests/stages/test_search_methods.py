@@ -83,6 +83,50 @@ def test_a_reward_that_nothing_asks_for_is_refused(hwnas, tmp_path):
     assert "--reward is 'praise'; allowed are hard, mnasnet-soft" in done.stderr
 
 
+def test_a_latency_loss_is_searched_with_and_kept(hwnas, feasible, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    chosen = ("--method", "gdas", "--latency-loss", "log-product", "--latency-exponent", "0.3")
+    done = hwnas("search", *chosen, "--supernet-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    config, epochs = read_json(run / "config.json"), Journal(run / "supernet.jsonl").records
+    assert (config["latency_loss"], config["latency_exponent"]) == ("log-product", 0.3)
+    assert all(epoch["latency_weight"] == 0.0 for epoch in epochs)  # that of the adaptive one
+    for option, value in (("--latency-loss", "adaptive"), ("--latency-exponent", "0.6")):
+        done = hwnas("search", option, value, "--out", run)
+        assert done.returncode == 1
+        assert f"{option} is" in done.stderr
+        assert "supernet.pt came of it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--latency-loss", "cubic"), "--latency-loss is 'cubic'; allowed are adaptive, linear, absolute, log-product"),
+        (("--method", "spos", "--latency-loss", "linear"), "--method spos trains nothing on a latency"),
+        (("--method", "enas", "--latency-loss", "log-product"), "multiplies a cross-entropy, and --method enas has no"),
+        (
+            ("--method", "enas", "--latency-loss", "linear", "--reward", "tunas-absolute"),
+            "with a reward the latency is in no loss; give one of them",
+        ),
+        (("--method", "darts", "--latency-weight", "1"), "--latency-weight is of --latency-loss linear, absolute, and"),
+        (
+            ("--method", "darts", "--latency-loss", "linear", "--latency-exponent", "1"),
+            "--latency-exponent is of --latency-loss log-product, and that is linear; leave it out",
+        ),
+        (
+            ("--method", "darts", "--latency-loss", "linear", "--latency-weight", "0"),
+            "--latency-weight is 0.0; allowed",
+        ),
+    ],
+)
+def test_a_latency_loss_that_means_nothing_is_refused(hwnas, tmp_path, options, told):
+    done = hwnas("plan", *QUICK, *options, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_killed_in_the_middle_probabilities_go_on_as_they_would_have(hwnas, feasible, tmp_path):
     whole, part = tmp_path / "whole", tmp_path / "part"
     for run in (whole, part):
