@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from hwnas import __version__
 from hwnas.errors import UserError
 from hwnas.objective import LOSSES, REWARDS
-from hwnas.stages.config import DEFAULT_QAT_EPOCHS, defaults
+from hwnas.stages.config import DEFAULT_QAT_EPOCHS, OBJECTIVES, defaults
 from hwnas.stages.progress import interruptible
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
@@ -69,6 +69,7 @@ def _stage_options(
     calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
     method: Annotated[str | None, typer.Option(help="Of search; `hwnas methods` lists them.")] = None,
     reward: Annotated[str | None, typer.Option(help=f"What a candidate is worth: {', '.join(REWARDS)}.")] = None,
+    objective: Annotated[str | None, typer.Option(help=f"What the reward is of: {', '.join(OBJECTIVES)}.")] = None,
     latency_loss: Annotated[str | None, typer.Option(help=f"Of trained probabilities: {', '.join(LOSSES)}.")] = None,
     latency_weight: Annotated[float | None, typer.Option(help="Of the latency in a sum with the loss.")] = None,
     latency_exponent: Annotated[float | None, typer.Option(help="Of the latency in a product with it.")] = None,

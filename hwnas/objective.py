@@ -1,7 +1,7 @@
 """Metrics -> scores, and which candidates no other one dominates."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -24,7 +24,12 @@ def quality(metrics: Metrics) -> float:
     return metrics["likelihood"] if "likelihood" in metrics else metrics["accuracy"]
 
 
-def hard_limits(limits: Mapping[str, float]) -> Objective:
+def worth(metrics: Metrics) -> float:
+    """What decides which candidate is delivered: what its run's objective gave it, else its quality."""
+    return metrics["worth"] if "worth" in metrics else quality(metrics)
+
+
+def hard_limits(limits: Mapping[str, float], aims: Collection[str] = ()) -> Objective:
     """Quality within all limits, by metric; minus the largest excess, in limits, above one: below every quality."""
 
     def scores(metrics: Metrics) -> Scores:
@@ -34,49 +39,52 @@ def hard_limits(limits: Mapping[str, float]) -> Objective:
     return scores
 
 
-def mnasnet_soft(limits: Mapping[str, float]) -> Objective:
+def mnasnet_soft(limits: Mapping[str, float], aims: Collection[str] = ()) -> Objective:
     """MnasNet's accuracy * (latency / limit)^w, https://arxiv.org/abs/1807.11626, equation 2, w = -0.07 on both sides.
 
-    Doubling the latency is worth 5 % of relative accuracy. Of `limits` the first is what the exponent is of; the others
-    have only to be kept: what is below them costs nothing.
+    Doubling the latency is worth 5 % of relative accuracy. aims: the metrics among `limits` that the exponent is of,
+    one factor each; the first one without any. The others have only to be kept: what is below them costs nothing.
     """
-    return _product(limits, below=-0.07, above=-0.07)
+    return _product(limits, aims, below=-0.07, above=-0.07)
 
 
-def mnasnet_hard(limits: Mapping[str, float]) -> Objective:
+def mnasnet_hard(limits: Mapping[str, float], aims: Collection[str] = ()) -> Objective:
     """The same with w = 0 below a limit and -1 above it (MnasNet, section 3.1)."""
-    return _product(limits, below=0.0, above=-1.0)
+    return _product(limits, aims, below=0.0, above=-1.0)
 
 
-def tunas_absolute(limits: Mapping[str, float], beta: float = -0.10) -> Objective:
+def tunas_absolute(limits: Mapping[str, float], aims: Collection[str] = (), beta: float = -0.10) -> Objective:
     """TuNAS' accuracy + beta * |latency / limit - 1|, https://arxiv.org/abs/2008.06120, section 3.2.
 
-    beta as in the official code, whose default is -0.10; the paper's text has -0.07. Of `limits` the first is aimed at
-    from both sides; the others have only to be kept: what is above them costs as much.
+    beta as in the official code, whose default is -0.10; the paper's text has -0.07. aims: the metrics among `limits`
+    that are aimed at from both sides, the first one without any; of the others only what is above them costs as much.
     """
 
     def scores(metrics: Metrics) -> Scores:
-        aimed, *kept = _shares(metrics, limits)
-        return (quality(metrics) + beta * (abs(aimed - 1) + sum(max(share - 1, 0.0) for share in kept)),)
+        aimed, kept = _shares(metrics, limits, aims)
+        return (quality(metrics) + beta * sum([*(abs(s - 1) for s in aimed), *(max(s - 1, 0.0) for s in kept)]),)
 
     return scores
 
 
-def _product(limits: Mapping[str, float], below: float, above: float) -> Objective:
+def _product(limits: Mapping[str, float], aims: Collection[str], below: float, above: float) -> Objective:
     def scores(metrics: Metrics) -> Scores:
-        aimed, *kept = _shares(metrics, limits)
-        factor: float = aimed ** (below if aimed <= 1 else above)
-        return (quality(metrics) * factor * math.prod(max(share, 1.0) ** above for share in kept),)
+        aimed, kept = _shares(metrics, limits, aims)
+        factors = [*(s ** (below if s <= 1 else above) for s in aimed), *(max(s, 1.0) ** above for s in kept)]
+        return (quality(metrics) * math.prod(factors),)
 
     return scores
 
 
-def _shares(metrics: Metrics, limits: Mapping[str, float]) -> list[float]:
-    return [metrics[name] / most for name, most in limits.items()]
+def _shares(metrics: Metrics, limits: Mapping[str, float], aims: Collection[str]) -> tuple[list[float], list[float]]:
+    """Metrics over their limits: (those that are aimed at, the others)."""
+    aimed = aims or tuple(limits)[:1]
+    shares = {name: metrics[name] / most for name, most in limits.items()}
+    return [s for name, s in shares.items() if name in aimed], [s for name, s in shares.items() if name not in aimed]
 
 
 HARD = "hard"
-REWARDS: dict[str, Callable[[Mapping[str, float]], Objective]] = {
+REWARDS: dict[str, Callable[[Mapping[str, float], Collection[str]], Objective]] = {
     HARD: hard_limits,
     "mnasnet-soft": mnasnet_soft,
     "mnasnet-hard": mnasnet_hard,
@@ -134,9 +142,22 @@ LATENCY_LOSSES: dict[str, LatencyForm] = {
 LOSSES = (ADAPTIVE, *LATENCY_LOSSES)
 
 
-def quality_and_latency(metrics: Metrics) -> Scores:
-    """Both goals, for a Pareto front."""
-    return (quality(metrics), -metrics["latency_ms"])
+LATENCY, COST = "latency", "cost"  # as `--objective` spells what no `--max-...` spells, and what a user's file names
+
+
+def metric_of(aim: str, cost_metric: str = "") -> str:
+    """The metric of a trial that `--objective` means: `file_mb` for file-mb. cost_metric: what the user's cost is."""
+    return {LATENCY: "latency_ms", COST: cost_metric}.get(aim) or aim.replace("-", "_")
+
+
+def goals(costs: Sequence[str] = ()) -> Callable[[Metrics], Scores]:
+    """What a Pareto front is of, the first goal first: worth, quality, latency, and further metrics to be small."""
+
+    def scores(metrics: Metrics) -> Scores:
+        small = dict.fromkeys(("latency_ms", *costs))
+        return (worth(metrics), quality(metrics), *(-metrics[name] for name in small))
+
+    return scores
 
 
 def pareto_front(candidates: Sequence[Candidate], scores: Callable[[Candidate], Scores]) -> list[Candidate]:

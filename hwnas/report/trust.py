@@ -4,7 +4,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from hwnas.objective import quality
+from hwnas.objective import worth
 from hwnas.report.findings import Findings, in_percent
 from hwnas.report.plots import COLORS, paragraph, plot
 from hwnas.search.collapse import Concentration, choice_shares, concentration
@@ -75,7 +75,7 @@ def _baseline(record: Record) -> str:
         f"Best of {own['count']} candidates {own['best']:.4f}; the best of {expected['of']} random ones is expected at "
         f"{expected['mean']:.4f} ({expected['low']:.4f} to {expected['high']:.4f}), their mean is {drawn['mean']:.4f}. "
         f"It is above {in_percent(own['above_share'], 0)} of {drawn['count']} random networks, the best of which has "
-        f"{drawn['best']:.4f}. By the super-network's likelihood, which is what candidates are ranked by."
+        f"{drawn['best']:.4f}. By what ranks candidates: the super-network's likelihood, or the objective."
     )
 
 
@@ -124,11 +124,11 @@ TOLD = {
 
 
 def drawn_against_own(found: Findings) -> str:
-    """How the likelihoods of the random candidates and of the method's own are distributed, and the interval."""
+    """How what ranks candidates is distributed, of the random ones and of the method's own, and the interval."""
     record = found.trust["baseline"]
     if "method" not in record:
         return ""
-    groups = {name: [quality(t) for t in found.trials if t["strategy"] == name] for name in COLORS}
+    groups = {name: [worth(t) for t in found.trials if t["strategy"] == name] for name in COLORS}
     boxes: list[Any] = [
         go.Box(x=values, name=name, boxpoints="all", jitter=0.5, pointpos=0, marker={"color": COLORS[name]})
         for name, values in groups.items()
@@ -138,8 +138,9 @@ def drawn_against_own(found: Findings) -> str:
     band = {"type": "rect", "x0": expected["low"], "x1": expected["high"], "y0": 0, "y1": 1, "yref": "paper"}
     shaded = {**band, "fillcolor": COLORS["front"], "opacity": 0.25, "line": {"width": 0}}
     text = f"Shaded: where the best of {expected['of']} random networks is expected, with 95 %."
-    x = "super-network likelihood (search part)"
-    return paragraph(text) + plot("luck", boxes, x, "", height=260, shapes=[shaded], showlegend=False)
+    return paragraph(text) + plot(
+        "luck", boxes, f"{found.ranked_by} (search part)", "", height=260, shapes=[shaded], showlegend=False
+    )
 
 
 def ranks(found: Findings) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
-from hwnas.objective import ADAPTIVE, HARD, LATENCY_LOSSES, LOSSES, REWARDS
+from hwnas.objective import ADAPTIVE, COST, HARD, LATENCY, LATENCY_LOSSES, LOSSES, REWARDS
 from hwnas.search.methods import METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
@@ -15,6 +15,8 @@ NO_BASELINES = "none"
 DEFAULT_QAT_EPOCHS = 8  # of an export, which is no option of a run
 FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
+LIMITED = ("file_mb", "peak_memory_mb", "million_macs", "million_params")  # each by its --max-...
+OBJECTIVES = (LATENCY, *(metric.replace("_", "-") for metric in LIMITED), COST)
 PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
 
 # The files that first follow from an option. Until one is there, nothing has come of the option and it may change.
@@ -31,7 +33,7 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(
         (
-            *("method", "reward", "latency_loss", "latency_weight", "latency_exponent"),
+            *("method", "reward", "objective", "latency_loss", "latency_weight", "latency_exponent"),
             *("supernet_epochs", "batch_size", "optimizer"),
         ),
         ("supernet.pt",),
@@ -73,6 +75,7 @@ class RunConfig:
     calibration_networks: int = 20
     method: str = "spos"
     reward: str = HARD
+    objective: str | None = None
     latency_loss: str = ADAPTIVE
     latency_weight: float | None = None
     latency_exponent: float | None = None
@@ -96,12 +99,14 @@ class RunConfig:
 
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS` or `operator_costs.EXACT`; None: any."""
-        return {
-            "file_mb": self.max_file_mb,
-            "peak_memory_mb": self.max_peak_memory_mb,
-            "million_macs": self.max_million_macs,
-            "million_params": self.max_million_params,
-        }[metric]
+        assert metric in LIMITED
+        most: float | None = getattr(self, f"max_{metric}")
+        return most
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What `--objective` names, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in (self.objective or "").split(",") if name.strip()))
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -145,6 +150,7 @@ class RunConfig:
                 f"--reward is {self.reward}, but nothing in --method {self.method} asks what a network is worth; leave "
                 f"it out, or take one of {askers}"
             )
+        self._check_objectives()
         self._check_latency_loss()
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
@@ -164,6 +170,23 @@ class RunConfig:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
         if (self.cost_table is None) != (self.max_cost is None):
             raise UserError("--cost-table and --max-cost belong together: the costs, and the most that is allowed")
+
+    def _check_objectives(self) -> None:
+        if self.objective is not None and not self.objectives:
+            raise UserError(f"--objective is {self.objective!r}; allowed are {', '.join(OBJECTIVES)}, by commas")
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise UserError(f"--objective names {name!r}; allowed are {', '.join(OBJECTIVES)}, by commas")
+            if name != LATENCY and getattr(self, f"max_{name.replace('-', '_')}") is None:
+                raise UserError(
+                    f"--objective names {name}, and no --max-{name} says what of it is too much; give both: the reward "
+                    "is of the share that a network has of its limit"
+                )
+        if self.objectives and self.reward == HARD:
+            weighing = " or ".join(name for name in REWARDS if name != HARD)
+            raise UserError(
+                f"--objective is {self.objective}, but --reward {HARD} weighs nothing beside accuracy; give {weighing}"
+            )
 
     def _check_latency_loss(self) -> None:
         chosen, method = self.latency_loss, METHODS[self.method]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from hwnas.objective import quality
+from hwnas.objective import quality, worth
 from hwnas.search.collapse import Concentration, alarms, concentration, frequencies
 from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
 from hwnas.spaces import Space
@@ -58,10 +58,10 @@ def learnt(trials: Sequence[Record], classes: int) -> Record:
 def against_random(trials: Sequence[Record]) -> Record:
     """The method's best candidate against the best that as many random draws are expected to have.
 
-    All by the super-network's likelihood on the search part, what candidates are ranked by.
+    All by what decides which is delivered: the super-network's likelihood on the search part, or a run's objective.
     """
-    own = [quality(t) for t in own_trials(trials)]
-    drawn = [quality(t) for t in trials if t["strategy"] == "random"]
+    own = [worth(t) for t in own_trials(trials)]
+    drawn = [worth(t) for t in trials if t["strategy"] == "random"]
     if not own:
         return {"verdict": NOT_MEASURED, "random": {"count": len(drawn), "best": max(drawn)}}
     (low, high), best = best_of_draws_interval(drawn, len(own)), max(own)

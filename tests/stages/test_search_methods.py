@@ -8,6 +8,7 @@ import pytest
 from quick import QUICK, started
 
 from hwnas.search import METHODS, Probabilities
+from hwnas.spaces import SpaceConfig, build_space, macs
 from hwnas.storage import Journal, read_json
 
 
@@ -72,6 +73,59 @@ def test_a_reward_decides_within_the_limits(hwnas, feasible, tmp_path, method, r
     done = hwnas("search", "--reward", "hard", "--out", run)
     assert done.returncode == 1
     assert "--reward is" in done.stderr
+
+
+@pytest.mark.parametrize(("method", "reward"), [("spos", "mnasnet-soft"), ("proxyless-rl", "tunas-absolute")])
+def test_what_an_objective_finds_worth_most_is_delivered(hwnas, feasible, tmp_path, method, reward):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    most = sorted(_millions(run))[-2]
+    chosen = ("--objective", "million-macs", "--max-million-macs", most, "--reward", reward, "--method", method)
+    (run / "feasible.json").unlink()
+    done = hwnas("feasible", *chosen, "--supernet-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    done = hwnas("search", "--out", run)
+    assert done.returncode == 0, done.stderr
+    trials, front = Journal(run / "trials.jsonl").records, read_json(run / "front.json")["front"]
+    for t in trials:
+        share = t["million_macs"] / most
+        asked = t["likelihood"] * share**-0.07 if reward == "mnasnet-soft" else t["likelihood"] - 0.1 * abs(share - 1)
+        assert t["worth"] == pytest.approx(asked)
+        assert share <= 1
+    assert front[0]["worth"] == max(t["worth"] for t in trials)
+    assert f"at million_macs {front[0]['million_macs']:.4g}" in done.stderr
+    assert hwnas("select", "--out", run).returncode == 0
+    attempts = read_json(run / "selection.json")["attempts"]
+    assert read_json(run / "selection.json")["winner"]["arch"] == front[len(attempts)]["arch"]
+    assert hwnas("report", "--out", run).returncode == 0
+    page = (run / "report.html").read_text()
+    assert 'id="goal-million_macs"' in page
+    assert f"The objective is worth ({reward} of million_macs)" in page
+
+
+def _millions(run):
+    """Of the calibration networks, millions of multiply-adds."""
+    space = build_space(SpaceConfig("proxyless_small", 32, 10, 0.25))
+    networks = read_json(run / "predictor.json")["networks"]
+    return [macs(space.ops(tuple(network["arch"]))) / 1e6 for network in networks]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--objective", "speed"), "--objective names 'speed'; allowed are latency, file-mb, peak-memory-mb, million-"),
+        (("--objective", ","), "--objective is ','; allowed are latency"),
+        (("--objective", "file-mb", "--reward", "mnasnet-soft"), "names file-mb, and no --max-file-mb says what of it"),
+        (("--objective", "cost", "--reward", "mnasnet-soft"), "names cost, and no --max-cost says what of it is too"),
+        (("--objective", "latency"), "--reward hard weighs nothing beside accuracy; give mnasnet-soft or mnasnet-hard"),
+        (("--objective", "latency", "--reward", "mnasnet-soft", "--method", "fbnet"), "nothing in --method fbnet asks"),
+    ],
+)
+def test_an_objective_that_means_nothing_is_refused(hwnas, tmp_path, options, told):
+    done = hwnas("plan", *QUICK, *options, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_reward_that_nothing_asks_for_is_refused(hwnas, tmp_path):
