@@ -88,7 +88,9 @@ def _stage_options(
     attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
     checkpoint_every_s: Annotated[float | None, typer.Option(help="Seconds of training that a crash may cost.")] = None,
     processes_may_change: Annotated[bool | None, typer.Option(help="Go on with more or fewer processes.")] = None,
-    rank_networks: Annotated[int | None, typer.Option(help="Networks that trust trains from scratch.")] = None,
+    rank_networks: Annotated[
+        int | None, typer.Option(help="Networks that trust trains, to be ranked; 0: none.")
+    ] = None,
     rank_epochs: Annotated[int | None, typer.Option(help="Epochs of each of these.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""

@@ -29,8 +29,8 @@ EXPLAINED = {
     ),
     "ranking": (
         "Does the super-network rank as training does?",
-        "Kendall's tau: 1 for the same order, 0 for none. Good: 0.5 or more, the interval above 0. With 0 in the "
-        "interval, the order of candidates may be chance.",
+        "Kendall's tau: 1 for the same order, 0 for none. Good: 0.5 or more, the interval above 0. Bad: none or "
+        "reversed, or 0 in the interval of twelve networks or more. Fewer are too few for that.",
     ),
     "collapse": (
         "Did it collapse?",
@@ -46,7 +46,7 @@ EXPLAINED = {
 NOTHING = {  # why something is not measured, and what measures it
     "baseline": "the method is random search itself: nothing is compared",
     "trained": "no networks are trained yet: `hwnas train --out RUN`, then `hwnas trust --out RUN`",
-    "ranking": "not measured; `hwnas trust --out RUN --rank-networks 12 --rank-epochs 20` trains twelve for it",
+    "ranking": "`hwnas trust --out RUN --rank-networks 12 --rank-epochs 20` trains twelve networks for it",
     "collapse": "no candidates but random ones",
     "gap": "the method trains paths, no probabilities: there is no mixture",
 }
@@ -58,7 +58,8 @@ def rows_of_checks(found: Findings) -> list[list[str]]:
     for name, record in found.trust.items():
         question, meaning = EXPLAINED[name]
         is_there = record["verdict"] != "not measured"
-        rows.append([question, record["verdict"], TOLD[name](record) if is_there else NOTHING[name], meaning])
+        told = TOLD[name](record) if is_there else record.get("why", NOTHING[name])
+        rows.append([question, record["verdict"], told, meaning])
     return rows
 
 

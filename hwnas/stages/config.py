@@ -94,8 +94,8 @@ class RunConfig:
     attempts: int = 3
     checkpoint_every_s: float = 60.0
     processes_may_change: bool = False
-    rank_networks: int = 0
-    rank_epochs: int = 20
+    rank_networks: int = 5
+    rank_epochs: int | None = None
 
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS` or `operator_costs.EXACT`; None: any."""
@@ -118,8 +118,9 @@ class RunConfig:
     def check(self) -> None:
         """UserError for the first option that no run can have."""
         for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise UserError(f"{option(name)} is {getattr(self, name)}; allowed is {least} or more")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{option(name)} is {value}; allowed is {least} or more")
         for name in (
             "budget_ms",
             "budget_of_median",
@@ -267,4 +268,5 @@ def defaults() -> dict[str, str]:
         )
         for number in ("weight", "exponent")
     }
-    return shown | switches | numbers | {"lr": rates, "supernet_lr": rates}
+    rank_epochs = "as many as all of them together cost no more than the winner's training"
+    return shown | switches | numbers | {"lr": rates, "supernet_lr": rates, "rank_epochs": rank_epochs}

@@ -109,13 +109,16 @@ def workers(compute: Compute) -> int:
 
 
 def trained_supernet(
-    run: Run, budget: Budget, splits: Splits, compute: Compute
+    run: Run, budget: Budget, splits: Splits, compute: Compute, is_finished: bool = False
 ) -> tuple[PathJudge, ArchitectureTraining | None]:
     """(the super-network, trained to the end, as a judge of architectures by the search part; what chooses
-    architectures, where the method trains that)."""
+    architectures, where the method trains that).
+
+    is_finished: whether that was done before; it does not matter then how many processes trained it.
+    """
     training, chosen = _training(run, budget, splits, compute)
     training.checkpoint_every_s, training.lr_option = run.config.checkpoint_every_s, "--supernet-lr"
-    training.processes_may_change = run.config.processes_may_change
+    training.processes_may_change = is_finished or run.config.processes_may_change
     with progress("training the super-network") as report:
         training.run(on_epoch=lambda epoch, record: report(epoch, training.recipe.epochs, _told(record)))
     assert isinstance(training.module, Supernet)

@@ -79,6 +79,8 @@ def test_two_processes_search_and_train(hwnas, tmp_path):
     refused = hwnas("search", "--out", two)
     assert refused.returncode == 1
     assert "supernet.pt is of 2 processes, now there is 1; start as many as before" in refused.stderr
+    done = hwnas("trust", "--rank-networks", "3", "--rank-epochs", "1", "--out", two)  # trains nothing of the search
+    assert done.returncode == 0, done.stderr
     assert hwnas("search", "--processes-may-change", "--out", two).returncode == 0
     assert hwnas("select", "--out", two).returncode == 0
     done = torchrun("train", "--out", two)
