@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 
 from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import base_of, from_record
-from hwnas.objective import pareto_front, quality, worth
+from hwnas.objective import goals, pareto_front, quality, worth
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
+from hwnas.search import landing
 from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
@@ -97,7 +98,17 @@ def pareto(found: Findings) -> str:
         "super-network candidates; point at one to see its layers. Latency is predicted. The likelihood is that of the "
         "labels by the shared weights, the geometric mean over the images: what candidates are ranked by."
     )
-    return paragraph(f"{len(found.trials)} {note}") + figure
+    return paragraph(f"{len(found.trials)} {note}") + figure + paragraph(_landing(found))
+
+
+def _landing(found: Findings) -> str:
+    """How much of the budget is used; empty before it is known."""
+    if found.budget_ms is None or "latency_upper_ms" not in found.trials[0]:
+        return ""
+    winner = found.selection.get("winner", {}).get("arch")
+    best = max(found.trials, key=goals(found.aims))
+    delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
+    return landing(found.trials, delivered, found.budget_ms)
 
 
 def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:

@@ -41,6 +41,9 @@ def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
     assert all(("probabilities" in epoch) == isinstance(METHODS[method].trains, Probabilities) for epoch in epochs)
     if own == "sampled":
         assert trials[8]["latency_upper_ms"] >= 0.97 * budget_ms  # the first candidate uses what it may
+        assert f"landed on a network that is predicted at {trials[8]['latency_ms']:.4g} ms" in done.stderr or (
+            "the network that the trained probabilities landed on" in done.stderr
+        )
     done = hwnas("search", "--method", "spos" if method != "spos" else "random", "--out", run)
     assert done.returncode == 1
     assert "--method is" in done.stderr
