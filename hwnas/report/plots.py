@@ -46,6 +46,13 @@ def paragraph(text: str) -> str:
 def plot(name: str, traces: Sequence[Any], x: str, y: str, **layout: Any) -> str:
     """A figure as HTML without the library. `name` becomes its id in the page."""
     figure = go.Figure(list(traces))
+    figure.update_xaxes(title=x)
+    figure.update_yaxes(title=y)
+    return as_html(name, figure, **layout)
+
+
+def as_html(name: str, figure: Any, **layout: Any) -> str:
+    """A figure of any number of panels in the style of the page."""
     figure.update_layout(
         template="plotly_white",
         paper_bgcolor=CLEAR,
@@ -56,8 +63,8 @@ def plot(name: str, traces: Sequence[Any], x: str, y: str, **layout: Any) -> str
         hoverlabel={"align": "left"},
         **layout,
     )
-    figure.update_xaxes(title=x, automargin=True, zeroline=False)
-    figure.update_yaxes(title=y, automargin=True, zeroline=False)
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False)
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=name))
 
 

@@ -1,15 +1,20 @@
 """Can this search be trusted? What `trust.json` holds, in plain words and as figures."""
 
+import html
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from hwnas.objective import worth
 from hwnas.report.findings import Findings, in_percent
-from hwnas.report.plots import COLORS, paragraph, plot
+from hwnas.report.plots import COLORS, as_html, paragraph, plot
 from hwnas.search.collapse import Concentration, choice_shares, concentration
 from hwnas.storage import Record
 
+PANELS = 4  # beside each other
+CHOICE_PX, GAP_PX, TOP_PX = 14, 48, 60  # of a panel: a choice, what is between two, what is above the first
 CHECKS = ["question", "verdict", "found", "what is good and what is bad"]
 EXPLAINED = {
     "learnt": (
@@ -176,7 +181,7 @@ def collapse(found: Findings) -> str:
 
 
 def probabilities(found: Findings) -> str:
-    """The architecture parameters over time: the mean probability of each choice; empty where none are trained."""
+    """The architecture parameters over time: the mean of each choice, then every decision; empty where none are."""
     epochs = [record for record in found.supernet if "probabilities" in record]
     space = found.space
     if not epochs or space is None:
@@ -189,17 +194,25 @@ def probabilities(found: Findings) -> str:
     skips = concentration(space, epochs[-1]["probabilities"]).skip_share
     text = f"Architecture parameters, trained on the search part: skips end at {in_percent(skips)} on average."
     over_time = plot("probabilities", traces, "epoch", "mean probability over the decisions", height=400)
-    return paragraph(text) + over_time + _last_probabilities(found, epochs[-1]["probabilities"])
+    return paragraph(text) + over_time + _every_decision(found, at, [r["probabilities"] for r in epochs])
 
 
-def _last_probabilities(found: Findings, table: list[list[float]]) -> str:
-    """Every decision's probabilities at the end, a row a decision."""
-    names = list(dict.fromkeys(name for d in found.decisions for name in d.choices))
-    rows = [dict(zip(d.choices, p, strict=True)) for d, p in zip(found.decisions, table, strict=True)]
-    heat = go.Heatmap(
-        **{"z": [[row.get(name) for name in names] for row in rows]},
-        **{"x": names, "y": [d.name for d in found.decisions]},
-        **{"zmin": 0, "zmax": 1, "colorscale": "Blues", "colorbar": {"title": "probability"}},
+def _every_decision(found: Findings, epochs: Sequence[int], tables: Sequence[Sequence[Sequence[float]]]) -> str:
+    """A panel for each decision: the probability of every choice (up) over the epochs (across)."""
+    decisions = found.decisions
+    rows, most = -(-len(decisions) // PANELS), max(len(d.choices) for d in decisions)
+    height = TOP_PX + rows * (GAP_PX + CHOICE_PX * most)
+    figure = make_subplots(
+        **{"rows": rows, "cols": PANELS, "subplot_titles": [html.escape(d.name) for d in decisions]},
+        **{"vertical_spacing": GAP_PX / height},
     )
-    reverse = {"autorange": "reversed"}
-    return plot("choices", [heat], "choice", "", height=120 + 18 * len(rows), yaxis=reverse)
+    for number, decision in enumerate(decisions):
+        over_time = [[table[number][choice] for table in tables] for choice in range(len(decision.choices))]
+        panel = go.Heatmap(x=list(epochs), y=list(decision.choices), z=over_time, coloraxis="coloraxis")
+        row, column = divmod(number, PANELS)
+        figure.add_trace(panel, row=row + 1, col=column + 1)
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 9}, dtick=1)
+    figure.update_annotations(font={"size": 11})
+    scale = {"cmin": 0, "cmax": 1, "colorscale": "Blues", "colorbar": {"title": "probability"}}
+    text = "Every decision: the probability of each of its choices over the epochs, left to right."
+    return paragraph(text) + as_html("decisions", figure, height=height, top=TOP_PX // 2, coloraxis=scale)
