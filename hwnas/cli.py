@@ -3,11 +3,12 @@
 import importlib
 import inspect
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +18,7 @@ from hwnas import __version__
 from hwnas.errors import UserError
 from hwnas.objective import LOSSES, REWARDS
 from hwnas.stages.config import DEFAULT_QAT_EPOCHS, OBJECTIVES, defaults
-from hwnas.stages.progress import interruptible
+from hwnas.stages.progress import interruptible, speaks
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
 
@@ -41,6 +42,7 @@ STAGES = {
 SHARED_STAGES = ("search", "train")  # those that several processes may share
 FIRST_STAGES = ("generate", "plan", "profile", "search")  # those that may begin a run
 DEFAULT_OUT = Path("runs/default")
+PATIENCE_S = 5.0  # torchrun looks every 0.1 s; processes begin a second or two apart
 Options = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -257,12 +259,23 @@ def main() -> None:
     try:
         app(prog_name="hwnas")
     except UserError as error:
-        sys.exit(f"hwnas: {error}")
+        _end(f"hwnas: {error}")
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        sys.exit(f"hwnas: {error.strerror}{where}; {_advice(error)}")
+        _end(f"hwnas: {error.strerror}{where}; {_advice(error)}")
+
+
+def _end(line: str) -> NoReturn:
+    """Exit status 1 and the line, once for all of torchrun's processes on this machine that find the same.
+
+    The others give torchrun time to end them, which it does as soon as the first one has failed; a mistake that one of
+    them is alone with, as a GPU too few, is told after that.
+    """
+    if not speaks():
+        time.sleep(PATIENCE_S)
+    sys.exit(line)
 
 
 def _advice(error: OSError) -> str:
