@@ -191,7 +191,7 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
                 f"{_free_place(path, replace(config, **changed))}"
             )
     if changed:
-        config = replace(config, **_without_the_other_budget(changed))
+        config = replace(config, **_without_what_it_replaces(changed))
         config.check()
         if "space" in changed:
             _keep_space(path, config)
@@ -220,10 +220,11 @@ def _is_kept(path: Path, space: str) -> bool:
     return (path / KEPT).is_file() and (path / KEPT).read_bytes() == Path(space).read_bytes()
 
 
-def _without_the_other_budget(changed: dict[str, Any]) -> dict[str, Any]:
-    """A budget given in one way replaces one given in the other way before."""
-    budgets = {"budget_ms", "budget_of_median"}
-    return {**{name: None for name in budgets if budgets & set(changed)}, **changed}
+def _without_what_it_replaces(changed: dict[str, Any]) -> dict[str, Any]:
+    """A budget given in one way replaces one given in the other way before; another latency loss has its own number."""
+    budgets, numbers = {"budget_ms", "budget_of_median"}, {"latency_weight", "latency_exponent"}
+    replaced = (budgets if budgets & set(changed) else set()) | (numbers if "latency_loss" in changed else set())
+    return {**dict.fromkeys(replaced), **changed}
 
 
 def say(text: str) -> None:

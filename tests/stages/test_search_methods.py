@@ -156,6 +156,16 @@ def test_a_latency_loss_is_searched_with_and_kept(hwnas, feasible, tmp_path):
         assert "supernet.pt came of it" in done.stderr
 
 
+def test_another_latency_loss_has_its_own_number(hwnas, feasible, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    chosen = ("--method", "darts", "--latency-loss", "linear", "--latency-weight", "0.2")
+    assert hwnas("plan", *chosen, "--out", run).returncode == 0
+    assert hwnas("plan", "--latency-loss", "log-product", "--out", run).returncode == 0
+    config = read_json(run / "config.json")
+    assert (config["latency_loss"], config["latency_weight"], config["latency_exponent"]) == ("log-product", None, None)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
