@@ -20,6 +20,7 @@ from hwnas.storage import Journal
 STAGES = ("plan", "profile", "fit", "feasible", "search", "select", "train", "export", "measure", "trust")
 ATTEMPTS = 3  # candidates after the first whose exported file broke the budget
 PRECISIONS = {"precisions": "fp32"}  # of an experiment's export
+OF_STAGE: Mapping[str, Mapping[str, object]] = {"export": PRECISIONS, "trust": {"rank_networks": 0}}  # rank.py ranks
 PREPARED = ("images", "table.jsonl", "networks.jsonl", "footprints.jsonl", "predictor.json")  # no budget in it
 SEARCHED = ("compute.json", "supernet.pt", "supernet.jsonl")  # nor in a super-network that is trained by paths
 
@@ -65,7 +66,7 @@ def run_stages(clock: Clock, out: Path, stages: Iterable[str], options: Mapping[
     for stage in stages:
         if is_done(out, stage) or not all(is_done(out, earlier) for earlier in STAGES[: STAGES.index(stage)]):
             continue
-        own = options if stage == STAGES[0] else PRECISIONS if stage == "export" else {}
+        own = options if stage == STAGES[0] else OF_STAGE.get(stage, {})
         if not hwnas(clock, stage, out, own) and not (stage == "measure" and _next_candidate_fits(clock, out)):
             raise SystemExit(f"{stage} of {out} failed")
 

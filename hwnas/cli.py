@@ -3,11 +3,12 @@
 import importlib
 import inspect
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,9 +16,9 @@ from rich.table import Column, Table
 
 from hwnas import __version__
 from hwnas.errors import UserError
-from hwnas.objective import REWARDS
-from hwnas.stages.config import DEFAULT_QAT_EPOCHS, defaults
-from hwnas.stages.progress import interruptible
+from hwnas.objective import LOSSES, REWARDS
+from hwnas.stages.config import DEFAULT_QAT_EPOCHS, OBJECTIVES, defaults
+from hwnas.stages.progress import interruptible, speaks
 from hwnas.storage import exclusive
 from hwnas.table_commands import table_app
 
@@ -41,6 +42,7 @@ STAGES = {
 SHARED_STAGES = ("search", "train")  # those that several processes may share
 FIRST_STAGES = ("generate", "plan", "profile", "search")  # those that may begin a run
 DEFAULT_OUT = Path("runs/default")
+PATIENCE_S = 5.0  # torchrun looks every 0.1 s; processes begin a second or two apart
 Options = dict[str, Any]
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -69,6 +71,10 @@ def _stage_options(
     calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
     method: Annotated[str | None, typer.Option(help="Of search; `hwnas methods` lists them.")] = None,
     reward: Annotated[str | None, typer.Option(help=f"What a candidate is worth: {', '.join(REWARDS)}.")] = None,
+    objective: Annotated[str | None, typer.Option(help=f"What the reward is of: {', '.join(OBJECTIVES)}.")] = None,
+    latency_loss: Annotated[str | None, typer.Option(help=f"Of trained probabilities: {', '.join(LOSSES)}.")] = None,
+    latency_weight: Annotated[float | None, typer.Option(help="Of the latency in a sum with the loss.")] = None,
+    latency_exponent: Annotated[float | None, typer.Option(help="Of the latency in a product with it.")] = None,
     supernet_epochs: Annotated[int | None, typer.Option(help="Epochs of the super-network.")] = None,
     supernet_lr: Annotated[float | None, typer.Option(help="Its learning rate, per 128 images.")] = None,
     population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,
@@ -84,7 +90,9 @@ def _stage_options(
     attempts: Annotated[int | None, typer.Option(help="Candidates to try when one misses the budget.")] = None,
     checkpoint_every_s: Annotated[float | None, typer.Option(help="Seconds of training that a crash may cost.")] = None,
     processes_may_change: Annotated[bool | None, typer.Option(help="Go on with more or fewer processes.")] = None,
-    rank_networks: Annotated[int | None, typer.Option(help="Networks that trust trains from scratch.")] = None,
+    rank_networks: Annotated[
+        int | None, typer.Option(help="Networks that trust trains, to be ranked; 0: none.")
+    ] = None,
     rank_epochs: Annotated[int | None, typer.Option(help="Epochs of each of these.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""
@@ -251,12 +259,23 @@ def main() -> None:
     try:
         app(prog_name="hwnas")
     except UserError as error:
-        sys.exit(f"hwnas: {error}")
+        _end(f"hwnas: {error}")
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        sys.exit(f"hwnas: {error.strerror}{where}; {_advice(error)}")
+        _end(f"hwnas: {error.strerror}{where}; {_advice(error)}")
+
+
+def _end(line: str) -> NoReturn:
+    """Exit status 1 and the line, once for all of torchrun's processes on this machine that find the same.
+
+    The others give torchrun time to end them, which it does as soon as the first one has failed; a mistake that one of
+    them is alone with, as a GPU too few, is told after that.
+    """
+    if not speaks():
+        time.sleep(PATIENCE_S)
+    sys.exit(line)
 
 
 def _advice(error: OSError) -> str:

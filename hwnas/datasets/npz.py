@@ -15,6 +15,7 @@ from hwnas.errors import UserError
 
 NEEDED = ("jpeg", "offset", "label", "classes")
 FLAGS = ("is_test", "is_val")
+SHOWN = 8  # names of a file with other arrays
 KINDS = {  # numpy's letters of what an array may hold, and how that is called
     "jpeg": ("u", "uint8"),
     **dict.fromkeys(("offset", "label"), ("i", "u", "integers")),
@@ -30,9 +31,10 @@ def _arrays(path: str) -> dict[str, NDArray[Any]]:
             arrays = dict(np.load(file, allow_pickle=False))
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a readable .npz ({error}); make it with numpy.savez") from None
-    missing = [name for name in NEEDED if name not in arrays]
-    if missing:
-        raise UserError(f"{path} lacks the arrays {', '.join(missing)}; it must hold {', '.join(NEEDED)}")
+    if not set(NEEDED) <= set(arrays):
+        names = [*list(arrays)[:SHOWN], *([f"{len(arrays) - SHOWN} more"] if len(arrays) > SHOWN else [])]
+        came = f"holds {', '.join(names)}" if names else "is empty"
+        raise UserError(f"{path} {came}; needed are {', '.join(NEEDED)}, and {' and '.join(FLAGS)} are allowed")
     return arrays
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwnas.objective import metric_of
 from hwnas.search.evidence import wilson_interval
 from hwnas.spaces import PUBLISHED, Decision, Space, build_space, config_of
 from hwnas.storage import Journal, Record, read_json
@@ -57,6 +58,18 @@ class Findings:
         """The budget, once it is known."""
         known = self.feasible or self.measured or self.config
         return None if known.get("budget_ms") is None else float(known["budget_ms"])
+
+    @property
+    def aims(self) -> list[str]:
+        """The metrics that the run's objective names, as trials have them; empty where there is none."""
+        named = self.config.get("objective") or ""
+        cost = self.feasible.get("operator_cost", {}).get("metric", "")
+        return [metric_of(name.strip(), cost) for name in named.split(",") if name.strip()]
+
+    @property
+    def ranked_by(self) -> str:
+        """What decides which candidate is delivered, in words."""
+        return f"worth ({self.config['reward']} of {', '.join(self.aims)})" if self.aims else "super-network likelihood"
 
     def latency_ms(self, label: str) -> float:
         """As measured beside the exported file once there is one; else as selected."""

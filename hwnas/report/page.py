@@ -20,6 +20,7 @@ from hwnas.report.findings import (
 from hwnas.report.plots import (
     best_so_far,
     by_stage,
+    further_goals,
     layers,
     paragraph,
     pareto,
@@ -194,7 +195,7 @@ def _configuration(found: Findings) -> str:
 
 SECTIONS: dict[str, Callable[[Findings], str]] = {
     "Result": _result,
-    "Candidates and Pareto front": pareto,
+    "Candidates and Pareto front": lambda found: pareto(found) + further_goals(found),
     "Evolution against random search": best_so_far,
     "Can this search be trusted?": _trust,
     "Where the searched network spends its time": layers,

@@ -1,7 +1,7 @@
 """The figures of the page: each a function from findings to HTML, empty where its stage has not run."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, cycle
 from typing import Any
 
@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 
 from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import base_of, from_record
-from hwnas.objective import pareto_front, quality, quality_and_latency
+from hwnas.objective import goals, pareto_front, quality, worth
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
+from hwnas.search import landing
 from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
@@ -45,6 +46,13 @@ def paragraph(text: str) -> str:
 def plot(name: str, traces: Sequence[Any], x: str, y: str, **layout: Any) -> str:
     """A figure as HTML without the library. `name` becomes its id in the page."""
     figure = go.Figure(list(traces))
+    figure.update_xaxes(title=x)
+    figure.update_yaxes(title=y)
+    return as_html(name, figure, **layout)
+
+
+def as_html(name: str, figure: Any, **layout: Any) -> str:
+    """A figure of any number of panels in the style of the page."""
     figure.update_layout(
         template="plotly_white",
         paper_bgcolor=CLEAR,
@@ -55,8 +63,8 @@ def plot(name: str, traces: Sequence[Any], x: str, y: str, **layout: Any) -> str
         hoverlabel={"align": "left"},
         **layout,
     )
-    figure.update_xaxes(title=x, automargin=True, zeroline=False)
-    figure.update_yaxes(title=y, automargin=True, zeroline=False)
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False)
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config=PLOT_CONFIG, div_id=name))
 
 
@@ -86,7 +94,7 @@ def pareto(found: Findings) -> str:
     if not found.trials:
         return ""
     traces = [_candidates(found, strategy) for strategy in STRATEGIES]
-    front = sorted(pareto_front(found.trials, quality_and_latency), key=lambda t: float(t["latency_ms"]))
+    front = sorted(pareto_front(found.trials, _quality_against("latency_ms")), key=lambda t: float(t["latency_ms"]))
     line = {"shape": "hv", "color": COLORS["front"], "width": 2}
     traces.append(_points(front, mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
     traces += [_pick(found, label) for label in ("winner", "random") if label in found.selection]
@@ -97,12 +105,52 @@ def pareto(found: Findings) -> str:
         "super-network candidates; point at one to see its layers. Latency is predicted. The likelihood is that of the "
         "labels by the shared weights, the geometric mean over the images: what candidates are ranked by."
     )
-    return paragraph(f"{len(found.trials)} {note}") + figure
+    return paragraph(f"{len(found.trials)} {note}") + figure + paragraph(_landing(found))
+
+
+def _landing(found: Findings) -> str:
+    """How much of the budget is used; empty before it is known."""
+    if found.budget_ms is None or "latency_upper_ms" not in found.trials[0]:
+        return ""
+    winner = found.selection.get("winner", {}).get("arch")
+    best = max(found.trials, key=goals(found.aims))
+    delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
+    return landing(found.trials, delivered, found.budget_ms)
+
+
+def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:
+    """What a front of two goals is of: likely, and little of a metric."""
+    return lambda trial: (quality(trial), -trial[metric])
+
+
+def further_goals(found: Findings) -> str:
+    """The same for every other metric that the run's objective names: candidates, and the front of these two goals."""
+    return "".join(_goal(found, m) for m in found.aims if m != "latency_ms" and found.trials and m in found.trials[0])
+
+
+def _goal(found: Findings, metric: str) -> str:
+    groups = {name: [t for t in found.trials if t["strategy"] == name] for name in STRATEGIES}
+    best = max(found.trials, key=worth)
+    marker = {"color": COLORS[LABELS["winner"]], "size": 15, "symbol": "star"}
+    front = sorted(pareto_front(found.trials, _quality_against(metric)), key=lambda t: float(t[metric]))
+    line = {"shape": "hv", "color": COLORS["front"], "width": 2}
+    traces = [
+        _of(metric, trials, mode="markers", name=name, marker={"color": COLORS[name], "size": 8, "opacity": 0.7})
+        for name, trials in groups.items()
+    ]
+    traces.append(_of(metric, front, mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
+    traces.append(_of(metric, [best], mode="markers", name="worth most", marker=marker))
+    text = f"The objective is {found.ranked_by}: what is worth most is delivered, if it keeps all limits when measured."
+    y = "super-network likelihood (search part)"
+    return paragraph(text) + plot(f"goal-{metric}", traces, metric.replace("_", " "), y)
+
+
+def _of(metric: str, trials: Sequence[Record], **style: Any) -> Any:
+    return go.Scatter(x=[t[metric] for t in trials], y=[quality(t) for t in trials], **style)
 
 
 def _points(trials: Sequence[Record], **style: Any) -> Any:
-    x, y = [t["latency_ms"] for t in trials], [quality(t) for t in trials]
-    return go.Scatter(x=x, y=y, **style)
+    return _of("latency_ms", trials, **style)
 
 
 def _candidates(found: Findings, strategy: str) -> Any:
@@ -151,19 +199,19 @@ def _label(x: float, text: str, up_px: int) -> Record:
 
 
 def best_so_far(found: Findings) -> str:
-    """The best likelihood after each evaluation, of both strategies."""
+    """The best candidate's likelihood, or worth, after each evaluation, of both strategies."""
     if not found.trials:
         return ""
     traces, told = [], []
     for strategy in STRATEGIES:
-        curve = list(accumulate((quality(t) for t in found.trials if t["strategy"] == strategy), max))
+        curve = list(accumulate((worth(t) for t in found.trials if t["strategy"] == strategy), max))
         if not curve:
             continue
         told.append(f"{strategy} {curve[-1]:.4f} after {len(curve)}")
         line = {"color": COLORS[strategy], "shape": "hv", "width": 2.5}
         traces.append(go.Scatter(x=list(range(1, len(curve) + 1)), y=curve, name=strategy, line=line))
-    text = f"Best super-network likelihood within the budget: {', '.join(told)} evaluations."
-    return paragraph(text) + plot("best", traces, "candidates evaluated", "best likelihood so far", height=360)
+    text = f"Best {found.ranked_by} within the budget: {', '.join(told)} evaluations."
+    return paragraph(text) + plot("best", traces, "candidates evaluated", f"best {found.ranked_by}", height=360)
 
 
 def layers(found: Findings) -> str:

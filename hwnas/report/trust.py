@@ -1,15 +1,20 @@
 """Can this search be trusted? What `trust.json` holds, in plain words and as figures."""
 
+import html
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from hwnas.objective import quality
+from hwnas.objective import worth
 from hwnas.report.findings import Findings, in_percent
-from hwnas.report.plots import COLORS, paragraph, plot
+from hwnas.report.plots import COLORS, as_html, paragraph, plot
 from hwnas.search.collapse import Concentration, choice_shares, concentration
 from hwnas.storage import Record
 
+PANELS = 4  # beside each other
+CHOICE_PX, GAP_PX, TOP_PX = 14, 48, 60  # of a panel: a choice, what is between two, what is above the first
 CHECKS = ["question", "verdict", "found", "what is good and what is bad"]
 EXPLAINED = {
     "learnt": (
@@ -29,8 +34,8 @@ EXPLAINED = {
     ),
     "ranking": (
         "Does the super-network rank as training does?",
-        "Kendall's tau: 1 for the same order, 0 for none. Good: 0.5 or more, the interval above 0. With 0 in the "
-        "interval, the order of candidates may be chance.",
+        "Kendall's tau: 1 for the same order, 0 for none. Good: 0.5 or more, the interval above 0. Bad: none or "
+        "reversed, or 0 in the interval of twelve networks or more. Fewer are too few for that.",
     ),
     "collapse": (
         "Did it collapse?",
@@ -46,7 +51,7 @@ EXPLAINED = {
 NOTHING = {  # why something is not measured, and what measures it
     "baseline": "the method is random search itself: nothing is compared",
     "trained": "no networks are trained yet: `hwnas train --out RUN`, then `hwnas trust --out RUN`",
-    "ranking": "not measured; `hwnas trust --out RUN --rank-networks 12 --rank-epochs 20` trains twelve for it",
+    "ranking": "`hwnas trust --out RUN --rank-networks 12 --rank-epochs 20` trains twelve networks for it",
     "collapse": "no candidates but random ones",
     "gap": "the method trains paths, no probabilities: there is no mixture",
 }
@@ -58,7 +63,8 @@ def rows_of_checks(found: Findings) -> list[list[str]]:
     for name, record in found.trust.items():
         question, meaning = EXPLAINED[name]
         is_there = record["verdict"] != "not measured"
-        rows.append([question, record["verdict"], TOLD[name](record) if is_there else NOTHING[name], meaning])
+        told = TOLD[name](record) if is_there else record.get("why", NOTHING[name])
+        rows.append([question, record["verdict"], told, meaning])
     return rows
 
 
@@ -75,7 +81,7 @@ def _baseline(record: Record) -> str:
         f"Best of {own['count']} candidates {own['best']:.4f}; the best of {expected['of']} random ones is expected at "
         f"{expected['mean']:.4f} ({expected['low']:.4f} to {expected['high']:.4f}), their mean is {drawn['mean']:.4f}. "
         f"It is above {in_percent(own['above_share'], 0)} of {drawn['count']} random networks, the best of which has "
-        f"{drawn['best']:.4f}. By the super-network's likelihood, which is what candidates are ranked by."
+        f"{drawn['best']:.4f}. By what ranks candidates: the super-network's likelihood, or the objective."
     )
 
 
@@ -124,11 +130,11 @@ TOLD = {
 
 
 def drawn_against_own(found: Findings) -> str:
-    """How the likelihoods of the random candidates and of the method's own are distributed, and the interval."""
+    """How what ranks candidates is distributed, of the random ones and of the method's own, and the interval."""
     record = found.trust["baseline"]
     if "method" not in record:
         return ""
-    groups = {name: [quality(t) for t in found.trials if t["strategy"] == name] for name in COLORS}
+    groups = {name: [worth(t) for t in found.trials if t["strategy"] == name] for name in COLORS}
     boxes: list[Any] = [
         go.Box(x=values, name=name, boxpoints="all", jitter=0.5, pointpos=0, marker={"color": COLORS[name]})
         for name, values in groups.items()
@@ -138,8 +144,9 @@ def drawn_against_own(found: Findings) -> str:
     band = {"type": "rect", "x0": expected["low"], "x1": expected["high"], "y0": 0, "y1": 1, "yref": "paper"}
     shaded = {**band, "fillcolor": COLORS["front"], "opacity": 0.25, "line": {"width": 0}}
     text = f"Shaded: where the best of {expected['of']} random networks is expected, with 95 %."
-    x = "super-network likelihood (search part)"
-    return paragraph(text) + plot("luck", boxes, x, "", height=260, shapes=[shaded], showlegend=False)
+    return paragraph(text) + plot(
+        "luck", boxes, f"{found.ranked_by} (search part)", "", height=260, shapes=[shaded], showlegend=False
+    )
 
 
 def ranks(found: Findings) -> str:
@@ -174,7 +181,7 @@ def collapse(found: Findings) -> str:
 
 
 def probabilities(found: Findings) -> str:
-    """The architecture parameters over time: the mean probability of each choice; empty where none are trained."""
+    """The architecture parameters over time: the mean of each choice, then every decision; empty where none are."""
     epochs = [record for record in found.supernet if "probabilities" in record]
     space = found.space
     if not epochs or space is None:
@@ -187,17 +194,25 @@ def probabilities(found: Findings) -> str:
     skips = concentration(space, epochs[-1]["probabilities"]).skip_share
     text = f"Architecture parameters, trained on the search part: skips end at {in_percent(skips)} on average."
     over_time = plot("probabilities", traces, "epoch", "mean probability over the decisions", height=400)
-    return paragraph(text) + over_time + _last_probabilities(found, epochs[-1]["probabilities"])
+    return paragraph(text) + over_time + _every_decision(found, at, [r["probabilities"] for r in epochs])
 
 
-def _last_probabilities(found: Findings, table: list[list[float]]) -> str:
-    """Every decision's probabilities at the end, a row a decision."""
-    names = list(dict.fromkeys(name for d in found.decisions for name in d.choices))
-    rows = [dict(zip(d.choices, p, strict=True)) for d, p in zip(found.decisions, table, strict=True)]
-    heat = go.Heatmap(
-        **{"z": [[row.get(name) for name in names] for row in rows]},
-        **{"x": names, "y": [d.name for d in found.decisions]},
-        **{"zmin": 0, "zmax": 1, "colorscale": "Blues", "colorbar": {"title": "probability"}},
+def _every_decision(found: Findings, epochs: Sequence[int], tables: Sequence[Sequence[Sequence[float]]]) -> str:
+    """A panel for each decision: the probability of every choice (up) over the epochs (across)."""
+    decisions = found.decisions
+    rows, most = -(-len(decisions) // PANELS), max(len(d.choices) for d in decisions)
+    height = TOP_PX + rows * (GAP_PX + CHOICE_PX * most)
+    figure = make_subplots(
+        **{"rows": rows, "cols": PANELS, "subplot_titles": [html.escape(d.name) for d in decisions]},
+        **{"vertical_spacing": GAP_PX / height},
     )
-    reverse = {"autorange": "reversed"}
-    return plot("choices", [heat], "choice", "", height=120 + 18 * len(rows), yaxis=reverse)
+    for number, decision in enumerate(decisions):
+        over_time = [[table[number][choice] for table in tables] for choice in range(len(decision.choices))]
+        panel = go.Heatmap(x=list(epochs), y=list(decision.choices), z=over_time, coloraxis="coloraxis")
+        row, column = divmod(number, PANELS)
+        figure.add_trace(panel, row=row + 1, col=column + 1)
+    figure.update_yaxes(autorange="reversed", tickfont={"size": 9}, dtick=1)
+    figure.update_annotations(font={"size": 11})
+    scale = {"cmin": 0, "cmax": 1, "colorscale": "Blues", "colorbar": {"title": "probability"}}
+    text = "Every decision: the probability of each of its choices over the epochs, left to right."
+    return paragraph(text) + as_html("decisions", figure, height=height, top=TOP_PX // 2, coloraxis=scale)

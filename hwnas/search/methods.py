@@ -49,6 +49,16 @@ class Method:
         return "evolution" if self.evolves else "random"
 
     @property
+    def has_latency_loss(self) -> bool:
+        """Whether the expected latency is in a loss that anything is trained on."""
+        return isinstance(self.trains, Probabilities)
+
+    @property
+    def has_cross_entropy(self) -> bool:
+        """Whether what it is trained with has a value, by which a product of losses multiplies."""
+        return isinstance(self.trains, Probabilities) and self.trains.relaxation not in BY_REWARD
+
+    @property
     def asks_reward(self) -> bool:
         """Whether anything in the method depends on what a candidate is worth."""
         if isinstance(self.trains, Probabilities):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
-from hwnas.objective import HARD, REWARDS
+from hwnas.objective import ADAPTIVE, COST, HARD, LATENCY, LATENCY_LOSSES, LOSSES, REWARDS
 from hwnas.search.methods import METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
@@ -15,6 +15,8 @@ NO_BASELINES = "none"
 DEFAULT_QAT_EPOCHS = 8  # of an export, which is no option of a run
 FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
+LIMITED = ("file_mb", "peak_memory_mb", "million_macs", "million_params")  # each by its --max-...
+OBJECTIVES = (LATENCY, *(metric.replace("_", "-") for metric in LIMITED), COST)
 PRECISIONS = ("auto", "fp32", "bf16")  # nn/compute.py knows what they mean
 
 # The files that first follow from an option. Until one is there, nothing has come of the option and it may change.
@@ -29,7 +31,13 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
         ),
         ("feasible.json",),
     ),
-    **dict.fromkeys(("method", "reward", "supernet_epochs", "batch_size", "optimizer"), ("supernet.pt",)),
+    **dict.fromkeys(
+        (
+            *("method", "reward", "objective", "latency_loss", "latency_weight", "latency_exponent"),
+            *("supernet_epochs", "batch_size", "optimizer"),
+        ),
+        ("supernet.pt",),
+    ),
     "supernet_lr": ("trials.jsonl",),  # and not before: a training that diverged goes on with a lower one
     **dict.fromkeys(("population", "generations", "recalibration_batches", "robust"), ("trials.jsonl",)),
     "baselines": ("selection.json",),
@@ -67,6 +75,10 @@ class RunConfig:
     calibration_networks: int = 20
     method: str = "spos"
     reward: str = HARD
+    objective: str | None = None
+    latency_loss: str = ADAPTIVE
+    latency_weight: float | None = None
+    latency_exponent: float | None = None
     supernet_epochs: int = 60
     supernet_lr: float | None = None
     population: int = 50
@@ -82,17 +94,19 @@ class RunConfig:
     attempts: int = 3
     checkpoint_every_s: float = 60.0
     processes_may_change: bool = False
-    rank_networks: int = 0
-    rank_epochs: int = 20
+    rank_networks: int = 5
+    rank_epochs: int | None = None
 
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS` or `operator_costs.EXACT`; None: any."""
-        return {
-            "file_mb": self.max_file_mb,
-            "peak_memory_mb": self.max_peak_memory_mb,
-            "million_macs": self.max_million_macs,
-            "million_params": self.max_million_params,
-        }[metric]
+        assert metric in LIMITED
+        most: float | None = getattr(self, f"max_{metric}")
+        return most
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What `--objective` names, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in (self.objective or "").split(",") if name.strip()))
 
     @property
     def published(self) -> tuple[str, ...]:
@@ -104,8 +118,9 @@ class RunConfig:
     def check(self) -> None:
         """UserError for the first option that no run can have."""
         for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise UserError(f"{option(name)} is {getattr(self, name)}; allowed is {least} or more")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{option(name)} is {value}; allowed is {least} or more")
         for name in (
             "budget_ms",
             "budget_of_median",
@@ -116,6 +131,8 @@ class RunConfig:
             "max_cost",
             "lr",
             "supernet_lr",
+            "latency_weight",
+            "latency_exponent",
             "width_mult",
             "checkpoint_every_s",
         ):
@@ -134,6 +151,8 @@ class RunConfig:
                 f"--reward is {self.reward}, but nothing in --method {self.method} asks what a network is worth; leave "
                 f"it out, or take one of {askers}"
             )
+        self._check_objectives()
+        self._check_latency_loss()
         if self.optimizer not in DEFAULT_LR:
             raise UserError(f"--optimizer is {self.optimizer!r}; allowed are {' and '.join(DEFAULT_LR)}")
         if self.precision not in PRECISIONS:
@@ -152,6 +171,53 @@ class RunConfig:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
         if (self.cost_table is None) != (self.max_cost is None):
             raise UserError("--cost-table and --max-cost belong together: the costs, and the most that is allowed")
+
+    def _check_objectives(self) -> None:
+        if self.objective is not None and not self.objectives:
+            raise UserError(f"--objective is {self.objective!r}; allowed are {', '.join(OBJECTIVES)}, by commas")
+        for name in self.objectives:
+            if name not in OBJECTIVES:
+                raise UserError(f"--objective names {name!r}; allowed are {', '.join(OBJECTIVES)}, by commas")
+            if name != LATENCY and getattr(self, f"max_{name.replace('-', '_')}") is None:
+                raise UserError(
+                    f"--objective names {name}, and no --max-{name} says what of it is too much; give both: the reward "
+                    "is of the share that a network has of its limit"
+                )
+        if self.objectives and self.reward == HARD:
+            weighing = " or ".join(name for name in REWARDS if name != HARD)
+            raise UserError(
+                f"--objective is {self.objective}, but --reward {HARD} weighs nothing beside accuracy; give {weighing}"
+            )
+
+    def _check_latency_loss(self) -> None:
+        chosen, method = self.latency_loss, METHODS[self.method]
+        if chosen not in LOSSES:
+            raise UserError(f"--latency-loss is {chosen!r}; allowed are {', '.join(LOSSES)}")
+        if chosen != ADAPTIVE and not method.has_latency_loss:
+            having = ", ".join(name for name, known in METHODS.items() if known.has_latency_loss)
+            raise UserError(
+                f"--latency-loss is {chosen}, but --method {self.method} trains nothing on a latency; leave it out, or "
+                f"take one of {having}"
+            )
+        if chosen != ADAPTIVE and self.reward != HARD:
+            raise UserError(
+                f"--latency-loss {chosen} and --reward {self.reward} both came, and with a reward the latency is in no "
+                "loss; give one of them"
+            )
+        if chosen != ADAPTIVE and not LATENCY_LOSSES[chosen].is_sum and not method.has_cross_entropy:
+            raise UserError(
+                f"--latency-loss {chosen} multiplies a cross-entropy, and --method {self.method} has none; take linear "
+                "or absolute"
+            )
+        for number in ("weight", "exponent"):
+            having = ", ".join(name for name, form in LATENCY_LOSSES.items() if form.number == number)
+            if getattr(self, f"latency_{number}") is not None and chosen not in having.split(", "):
+                raise UserError(f"--latency-{number} is of --latency-loss {having}, and that is {chosen}; leave it out")
+
+    @property
+    def latency_number(self) -> float | None:
+        """The weight or the exponent of the latency loss; None: its own."""
+        return self.latency_exponent if self.latency_weight is None else self.latency_weight
 
 
 LEAST = {
@@ -196,4 +262,11 @@ def defaults() -> dict[str, str]:
     shown = {name: "none" if value is None else str(value) for name, value in asdict(RunConfig()).items()}
     rates = ", ".join(f"{rate} with {name}" for name, rate in DEFAULT_LR.items())
     switches = {name: "no" for name, value in shown.items() if value == "False"}
-    return shown | switches | {"lr": rates, "supernet_lr": rates}
+    numbers = {
+        f"latency_{number}": ", ".join(
+            f"{f.default} of {name}" for name, f in LATENCY_LOSSES.items() if f.number == number
+        )
+        for number in ("weight", "exponent")
+    }
+    rank_epochs = "as many as all of them together cost no more than the winner's training"
+    return shown | switches | numbers | {"lr": rates, "supernet_lr": rates, "rank_epochs": rank_epochs}

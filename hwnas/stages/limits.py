@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hwnas.footprint import METRICS, FootprintPredictor
 from hwnas.latency.fitting import Fitted
+from hwnas.objective import metric_of
 from hwnas.search import Budget, Limit
 from hwnas.spaces import Arch, Space
 from hwnas.stages.config import RunConfig, option
@@ -49,13 +50,13 @@ def bounds(run: Run, predictor: Fitted, budget_ms: float, cost: OperatorCost | N
     def latency_ms(archs: Archs) -> Floats:
         return np.maximum(predictor.upper_ms(archs, confidence), predictor.latency_ms(archs))
 
-    found = [Bound("latency_upper_ms", "latency", option("budget_ms"), latency_ms, budget_ms, "ms")]
+    found = [Bound(kept_as("latency_ms"), "latency", option("budget_ms"), latency_ms, budget_ms, "ms")]
     footprints = load_footprints(run, predictor.space)
     for metric, what in METRICS.items():
         most = run.config.most(metric)
         if most is not None:
-            upper, upper_mb = metric.replace("_mb", "_upper_mb"), _upper_mb(footprints[metric], run)
-            found.append(Bound(upper, what, option(f"max_{metric}"), upper_mb, most, "MB"))
+            upper_mb = _upper_mb(footprints[metric], run)
+            found.append(Bound(kept_as(metric), what, option(f"max_{metric}"), upper_mb, most, "MB"))
     return found + _known_bounds(run, predictor.space, cost)
 
 
@@ -72,6 +73,18 @@ def _known_bounds(run: Run, space: Space, cost: OperatorCost | None) -> list[Bou
         words = what.replace("_", " ") or cost.metric
         found.append(Bound(cost.metric, words, option("max_cost"), cost.cost(space).of, most, unit))
     return found
+
+
+def kept_as(metric: str) -> str:
+    """The name of what is kept with a probability: `latency_upper_ms`; of what is known exactly its own."""
+    what, _, unit = metric.rpartition("_")
+    return f"{what}_upper_{unit}" if metric in ("latency_ms", *METRICS) else metric
+
+
+def objective_metrics(run: Run) -> tuple[str, ...]:
+    """What `--objective` names, as trials have it."""
+    cost = load_operator_cost(run)
+    return tuple(metric_of(name, cost.metric if cost else "") for name in run.config.objectives)
 
 
 def load_operator_cost(run: Run) -> OperatorCost | None:

@@ -42,11 +42,17 @@ def progress(title: str) -> Iterator[Report]:
         yield report
 
 
+def speaks() -> bool:
+    """Whether this process, of torchrun's on this machine, says what all of them find; without torchrun it does."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C ends with a line that says how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        print("hwnas: interrupted; run the same command again to continue", file=sys.stderr)
+        if speaks():
+            print("hwnas: interrupted; run the same command again to continue", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

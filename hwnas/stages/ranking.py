@@ -5,11 +5,10 @@ import random
 import numpy as np
 
 from hwnas.datasets import Splits
-from hwnas.errors import UserError
 from hwnas.latency import kendall_tau
 from hwnas.nn import Compute
 from hwnas.search.evidence import kendall_interval
-from hwnas.spaces import Arch, Space
+from hwnas.spaces import Arch, Space, macs
 from hwnas.stages.config import FEWEST_RANKED
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -17,29 +16,50 @@ from hwnas.stages.train import checkpoint_name, train_from_scratch
 from hwnas.storage import Journal, Record
 from hwnas.supernet import PathJudge
 
+COST_SHARE = 1.0  # of the best candidate's training, that all networks together may cost where no option says more
 DRAWN_PER_NETWORK = 4  # networks drawn from the space for each one that is trained
 DRAWS = 50  # tries per network to be drawn, as all are to be different
 
 
 def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
-    """Kendall's tau between the super-network's likelihood and standalone accuracy, its interval, and the networks."""
-    space, epochs = run.space, run.config.rank_epochs
-    chosen = spread(candidates(run, space, paths), run.config.rank_networks)
-    networks = [_trained(run, space, number, found, splits, paths.compute) for number, found in enumerate(chosen)]
+    """Kendall's tau between the super-network's likelihood and standalone accuracy, its interval, and the networks.
+
+    Where too little is allowed for it, `why` alone.
+    """
+    space = run.space
+    drawn = draws(run, space)
+    if len(drawn) < FEWEST_RANKED:
+        return {"why": f"{space.name} has {space.size} networks, too few for an order"}
+    chosen = spread(candidates(run, drawn, paths), run.config.rank_networks)
+    epochs = run.config.rank_epochs or affordable_epochs(run, space, chosen)
+    if not epochs:
+        return {
+            "why": f"an epoch of each of {len(chosen)} networks costs more than the winner's training of "
+            f"{run.config.train_epochs} epochs: `hwnas trust --out RUN --rank-epochs 1` trains them all the same"
+        }
+    networks = [
+        _trained(run, space, number, found, epochs, splits, paths.compute) for number, found in enumerate(chosen)
+    ]
     supernet, alone = (np.array([n[key] for n in networks]) for key in ("supernet_likelihood", "test_accuracy"))
     low, high = kendall_interval(supernet, alone)
     return {"tau": kendall_tau(supernet, alone), "low": low, "high": high, "epochs": epochs, "networks": networks}
 
 
-def candidates(run: Run, space: Space, paths: PathJudge) -> list[Record]:
-    """Different random networks of the whole space as the super-network judges them, from `trust/candidates.jsonl`."""
+def affordable_epochs(run: Run, space: Space, chosen: list[Record]) -> int:
+    """Epochs for each network that cost COST_SHARE of the best candidate's training, in multiply-adds; 0: not one."""
+    best = run.needs("front.json", "search")["front"][0]["macs"]
+    together = sum(macs(space.ops(tuple(found["arch"]))) for found in chosen)
+    return int(COST_SHARE * run.config.train_epochs * best / together)
+
+
+def draws(run: Run, space: Space) -> list[Arch]:
+    """Different random networks of the whole space, several for each that is trained."""
     rng, count = random.Random(f"trust/{run.config.seed}"), DRAWN_PER_NETWORK * run.config.rank_networks
-    drawn = list(dict.fromkeys(space.sample(rng) for _ in range(DRAWS * count)))[:count]
-    if len(drawn) < FEWEST_RANKED:
-        raise UserError(
-            f"{space.name} has {space.size} networks, too few for an order: give --rank-networks 0, or search another "
-            "--space in another --out"
-        )
+    return list(dict.fromkeys(space.sample(rng) for _ in range(DRAWS * count)))[:count]
+
+
+def candidates(run: Run, drawn: list[Arch], paths: PathJudge) -> list[Record]:
+    """Networks as the super-network judges them, from `trust/candidates.jsonl`."""
     journal, loss = run.journal("trust/candidates.jsonl"), run.journal("supernet.jsonl").records[-1]["loss"]
     if any(r["supernet_loss"] != loss or "supernet_likelihood" not in r for r in journal.records):
         say(f"{journal.path} is of another super-network: evaluated again")
@@ -63,9 +83,11 @@ def spread(found: list[Record], count: int) -> list[Record]:
     return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
 
 
-def _trained(run: Run, space: Space, number: int, found: Record, splits: Splits, compute: Compute) -> Record:
+def _trained(
+    run: Run, space: Space, number: int, found: Record, epochs: int, splits: Splits, compute: Compute
+) -> Record:
     """A candidate with what it gets by itself; a training that was finished before is read from its checkpoint."""
-    epochs, size = run.config.rank_epochs, {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
+    size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
     network = {"space": space.name, "num_classes": space.num_classes, **size, "arch": found["arch"]}
     stem, title = f"trust/{checkpoint_name(network)}-e{epochs}", f"network {number + 1} of {run.config.rank_networks}"
     alone = train_from_scratch(run, network, stem, epochs, title, splits, compute)

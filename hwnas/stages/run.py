@@ -25,6 +25,7 @@ from hwnas.train import Optimizer, Recipe, stored_size
 
 PART_USES = {"train": "train on", "search": "choose by", "test": "test on"}
 PACKAGES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch")
+MOST_PLACES = 100  # names tried for a run beside another
 CONFIG = "config.json"  # the file that makes a folder a run directory
 
 
@@ -186,15 +187,23 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
             told = json.dumps(then) if then != value else f"of other content, kept as {KEPT},"
             raise UserError(
                 f"{option(name)} is {json.dumps(value)} now but {told} in {path}, and "
-                f"{came[0]} came of it; leave it out to continue that run, or choose another --out"
+                f"{came[0]} came of it; leave it out to continue that run, or choose another --out, as "
+                f"{_free_place(path, replace(config, **changed))}"
             )
     if changed:
-        config = replace(config, **_without_the_other_budget(changed))
+        config = replace(config, **_without_what_it_replaces(changed))
         config.check()
         if "space" in changed:
             _keep_space(path, config)
         write_json(file, asdict(config))
     return Run(path, config)
+
+
+def _free_place(path: Path, config: RunConfig) -> Path:
+    """Where a run beside `path` could be: SPACE-METHOD, with the first number behind it that no run has."""
+    beside, name = path.parent if path.name else path / "..", f"{Path(config.space).stem}-{config.method}"
+    places = [beside / f"{name}{suffix}" for suffix in ("", *(f"-{number}" for number in range(2, MOST_PLACES)))]
+    return next((place for place in places if not place.exists()), places[-1])
 
 
 def _keep_space(path: Path, config: RunConfig) -> None:
@@ -211,10 +220,11 @@ def _is_kept(path: Path, space: str) -> bool:
     return (path / KEPT).is_file() and (path / KEPT).read_bytes() == Path(space).read_bytes()
 
 
-def _without_the_other_budget(changed: dict[str, Any]) -> dict[str, Any]:
-    """A budget given in one way replaces one given in the other way before."""
-    budgets = {"budget_ms", "budget_of_median"}
-    return {**{name: None for name in budgets if budgets & set(changed)}, **changed}
+def _without_what_it_replaces(changed: dict[str, Any]) -> dict[str, Any]:
+    """A budget given in one way replaces one given in the other way before; another latency loss has its own number."""
+    budgets, numbers = {"budget_ms", "budget_of_median"}, {"latency_weight", "latency_exponent"}
+    replaced = (budgets if budgets & set(changed) else set()) | (numbers if "latency_loss" in changed else set())
+    return {**dict.fromkeys(replaced), **changed}
 
 
 def say(text: str) -> None:

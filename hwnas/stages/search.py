@@ -10,7 +10,7 @@ import torch
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Precision, Supernet, fastest, keep_freed_memory
-from hwnas.objective import HARD, REWARDS, Metrics, Objective, pareto_front, quality, quality_and_latency
+from hwnas.objective import HARD, REWARDS, Metrics, Objective, goals, pareto_front, worth
 from hwnas.ranks import first_alone, shared_out, size
 from hwnas.search import (
     METHODS,
@@ -25,10 +25,11 @@ from hwnas.search import (
     Shrinking,
     Strategy,
     Trial,
+    landing,
     search,
 )
 from hwnas.spaces import Arch, Space, macs, params
-from hwnas.stages.limits import load_limits
+from hwnas.stages.limits import kept_as, load_limits, objective_metrics
 from hwnas.stages.predictor import load_budget_ms, load_footprints, load_predictor
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -60,7 +61,8 @@ def run_stage(run: Run) -> None:
         check_trials(trials, budget)  # before the hours of training: it may be the wrong ones
         compute = load_compute(run, space)
     judge, chosen = trained_supernet(run, budget, splits, compute)
-    evaluate, objective = _evaluator(run, budget, shared(judge)), _objective(run, budget)
+    objective = _objective(run, budget)
+    evaluate = _evaluator(run, budget, shared(judge), objective if run.config.objectives else None)
     for name, strategy in _strategies(run, budget, chosen).items():
         _search(name, strategy, objective, evaluate, trials, run.config.population * run.config.generations)
     write_front(run, trials)
@@ -68,7 +70,7 @@ def run_stage(run: Run) -> None:
 
 def _objective(run: Run, budget: Budget) -> Objective:
     """What a candidate is worth. All keep the limits, so the reward decides among those that do."""
-    return REWARDS[run.config.reward](budget.by_metric)
+    return REWARDS[run.config.reward](budget.by_metric, [kept_as(metric) for metric in objective_metrics(run)])
 
 
 def _strategies(run: Run, budget: Budget, chosen: ArchitectureTraining | None) -> dict[str, Strategy]:
@@ -108,13 +110,16 @@ def workers(compute: Compute) -> int:
 
 
 def trained_supernet(
-    run: Run, budget: Budget, splits: Splits, compute: Compute
+    run: Run, budget: Budget, splits: Splits, compute: Compute, is_finished: bool = False
 ) -> tuple[PathJudge, ArchitectureTraining | None]:
     """(the super-network, trained to the end, as a judge of architectures by the search part; what chooses
-    architectures, where the method trains that)."""
+    architectures, where the method trains that).
+
+    is_finished: whether that was done before; it does not matter then how many processes trained it.
+    """
     training, chosen = _training(run, budget, splits, compute)
     training.checkpoint_every_s, training.lr_option = run.config.checkpoint_every_s, "--supernet-lr"
-    training.processes_may_change = run.config.processes_may_change
+    training.processes_may_change = is_finished or run.config.processes_may_change
     with progress("training the super-network") as report:
         training.run(on_epoch=lambda epoch, record: report(epoch, training.recipe.epochs, _told(record)))
     assert isinstance(training.module, Supernet)
@@ -159,8 +164,9 @@ def _training(
         return training, None
     within_ms = load_budget_ms(run) / max(1.0, predictor.upper_factor(run.config.confidence))
     target_ms = min(within_ms, float(run.needs("feasible.json", "feasible")["largest_ms"]))
+    config = ArchitectureConfig(**asdict(trains), loss=run.config.latency_loss, loss_number=run.config.latency_number)
     return architecture_search(
-        *(space, splits.train, splits.search, recipe, compute, seed, run.path, ArchitectureConfig(**asdict(trains))),
+        *(space, splits.train, splits.search, recipe, compute, seed, run.path, config),
         *(predictor, target_ms, workers(compute), _reward(run, budget)),
     )
 
@@ -173,8 +179,8 @@ def _reward(run: Run, budget: Budget) -> Reward | None:
     return lambda accuracy, arch: objective({"accuracy": accuracy, **budget.metrics(arch)})[0]
 
 
-def _evaluator(run: Run, budget: Budget, judge: Judge) -> Evaluator:
-    """Architectures -> the metrics of their trials."""
+def _evaluator(run: Run, budget: Budget, judge: Judge, delivers: Objective | None) -> Evaluator:
+    """Architectures -> the metrics of their trials. delivers: what they are worth, where that decides the winner."""
     space = budget.space
     predictor, footprints = load_predictor(run, space), load_footprints(run, space)
 
@@ -183,7 +189,8 @@ def _evaluator(run: Run, budget: Budget, judge: Judge) -> Evaluator:
         costs = {"latency_ms": predictor.latency_ms(archs), **budget.metrics_of(archs), **sizes_mb}
         for number, (arch, judged) in enumerate(zip(archs, judge(archs), strict=True)):
             ops, cost = space.ops(arch), {metric: float(values[number]) for metric, values in costs.items()}
-            yield {**judged._asdict(), **cost, "macs": macs(ops), "params": params(ops)}
+            found: Metrics = {**judged._asdict(), **cost, "macs": macs(ops), "params": params(ops)}
+            yield {**found, "worth": delivers(found)[0]} if delivers else found
 
     return evaluate
 
@@ -200,7 +207,7 @@ def _search(
         def on_trial(trial: Trial) -> None:
             journal.append({"strategy": name, "arch": list(trial.arch), **trial.metrics})
             trials.append(trial)
-            best = max(trials, key=lambda known: quality(known.metrics))
+            best = max(trials, key=lambda known: worth(known.metrics))
             report(len(trials), count, f"best {best.metrics['accuracy']:.4f}")
 
         try:
@@ -239,15 +246,19 @@ def trial_of(record: Record) -> Trial:
 
 
 def write_front(run: Run, trials: Journal) -> None:
-    """The Pareto front of all trials, and that of random search alone."""
-    random_trials = [r for r in trials.records if r["strategy"] == "random"]
-    front, random_front = (pareto_front(records, _scores) for records in (trials.records, random_trials))
+    """The Pareto front of all trials, and that of random search alone; first what is to be delivered."""
+    random_trials, aims = [r for r in trials.records if r["strategy"] == "random"], objective_metrics(run)
+    front, random_front = (pareto_front(records, goals(aims)) for records in (trials.records, random_trials))
     run.write("front.json", {"front": front, "random_front": random_front})
+    best = "the one that is worth most" if aims else "the likeliest"
     say(
-        f"{len(trials.records)} trials; accuracy of the likeliest by the super-network on the search part "
-        f"{front[0]['accuracy']:.4f}, of random search {random_front[0]['accuracy']:.4f}"
+        f"{len(trials.records)} trials; accuracy of {best} by the super-network on the search part "
+        f"{front[0]['accuracy']:.4f}{_at(front[0], aims)}, of random search {random_front[0]['accuracy']:.4f}"
+        f"{_at(random_front[0], aims)}"
     )
+    say(landing(trials.records, front[0], load_budget_ms(run)))
 
 
-def _scores(record: Record) -> tuple[float, ...]:
-    return quality_and_latency(record)
+def _at(trial: Record, aims: Sequence[str]) -> str:
+    """` at file_mb 1.23`"""
+    return f" at {', '.join(f'{metric} {trial[metric]:.4g}' for metric in aims)}" if aims else ""

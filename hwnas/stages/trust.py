@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from hwnas.objective import quality
+from hwnas.objective import quality, worth
 from hwnas.search.collapse import Concentration, alarms, concentration, frequencies
 from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
 from hwnas.spaces import Space
@@ -18,6 +18,7 @@ from hwnas.supernet import mixture_accuracy
 GOOD, UNCLEAR, BAD, NOT_MEASURED = "good", "unclear", "bad", "not measured"
 USEFUL_TAU = 0.5  # three of four pairs in the right order
 WIDE_GAP = 0.05  # accuracy lost between what was trained and what was derived
+MANY_RANKED = 12  # networks from which on an interval with 0 in it speaks against the order, not for more networks
 HARDLY, ENOUGH = 0.08, 0.2  # of what there is to know of the classes: ranks by chance below, and useful ones above
 
 
@@ -58,10 +59,10 @@ def learnt(trials: Sequence[Record], classes: int) -> Record:
 def against_random(trials: Sequence[Record]) -> Record:
     """The method's best candidate against the best that as many random draws are expected to have.
 
-    All by the super-network's likelihood on the search part, what candidates are ranked by.
+    All by what decides which is delivered: the super-network's likelihood on the search part, or a run's objective.
     """
-    own = [quality(t) for t in own_trials(trials)]
-    drawn = [quality(t) for t in trials if t["strategy"] == "random"]
+    own = [worth(t) for t in own_trials(trials)]
+    drawn = [worth(t) for t in trials if t["strategy"] == "random"]
     if not own:
         return {"verdict": NOT_MEASURED, "random": {"count": len(drawn), "best": max(drawn)}}
     (low, high), best = best_of_draws_interval(drawn, len(own)), max(own)
@@ -120,18 +121,26 @@ def _with_supernet(run: Run, trials: Sequence[Record]) -> dict[str, Record]:
     trained = probabilities(run)
     if not trained and not run.config.rank_networks:
         return found
+    if not run.file("supernet.pt").exists():  # not trained again for that
+        return {name: nothing | {"why": f"{run.file('supernet.pt')} is gone"} for name, nothing in found.items()}
     splits, space = run.splits(), run.space
-    paths, _ = trained_supernet(run, load_limits(run, space), splits, load_compute(run, space))
+    paths, _ = trained_supernet(run, load_limits(run, space), splits, load_compute(run, space), is_finished=True)
     if trained:
         found["gap"] = discretisation_gap(mixture_accuracy(paths, trained[-1]), trials)
     if run.config.rank_networks:
-        found["ranking"] = _judged(ranking(run, paths, splits))
+        found["ranking"] = judged(ranking(run, paths, splits))
     return found
 
 
-def _judged(found: Record) -> Record:
-    is_useful = found["tau"] >= USEFUL_TAU and found["low"] > 0
-    return {"verdict": GOOD if is_useful else BAD if found["low"] <= 0 else UNCLEAR, **found}
+def judged(found: Record) -> Record:
+    """With a verdict: a few networks whose order is about right cannot speak against the super-network."""
+    if "tau" not in found:
+        return {"verdict": NOT_MEASURED, **found}
+    if found["low"] > 0:
+        verdict = GOOD if found["tau"] >= USEFUL_TAU else UNCLEAR
+    else:
+        verdict = BAD if found["tau"] <= 0 or len(found["networks"]) >= MANY_RANKED else UNCLEAR
+    return {"verdict": verdict, **found}
 
 
 def discretisation_gap(mixture: float, trials: Sequence[Record]) -> Record:

@@ -21,7 +21,7 @@ from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
 from hwnas.latency import Predictor
 from hwnas.nn import Compute, Supernet
-from hwnas.objective import LATENCY_LOSSES, LatencyLoss
+from hwnas.objective import ADAPTIVE, LATENCY_LOSSES, LOSSES, LatencyLoss
 from hwnas.ranks import average, rank, size
 from hwnas.spaces.space import Arch
 from hwnas.supernet.policies import Controller, Independent, Policy
@@ -30,8 +30,6 @@ from hwnas.supernet.unrolled import unrolled_gradient
 from hwnas.train import Diverged, eval_images, normalise
 
 Reward = Callable[[float, Arch], float]  # (accuracy, architecture) -> what it is worth
-ADAPTIVE = "adaptive"
-LOSSES = (ADAPTIVE, *LATENCY_LOSSES)
 WAYS = (*RELAXATIONS, "reinforce", "controller")
 MOST_WEIGHT = 100.0  # of the relative excess, against a cross-entropy of about 1
 LEAST_WEIGHT = -1.0  # below 0 the budget is filled up; not at any price, as a target may be out of reach
@@ -45,6 +43,7 @@ class ArchitectureConfig:
     relaxation: str = "two_paths"  # a key of RELAXATIONS; "reinforce" or "controller": by REINFORCE, or of an LSTM
     unrolled: bool = False  # the gradient goes through a step of the weights; needs "softmax"
     loss: str = ADAPTIVE  # one of LOSSES
+    loss_number: float | None = None  # a published loss' weight or exponent; None: its own
     lr: float = 0.05  # of Adam; the paper's 0.001 is for its hundred thousand steps
     warmup_share: float = 0.25  # of the weight steps: weights only, as the paper's 40 of 160 epochs
     every: int = 2  # weight steps per step of the parameters; the paper's 5, with as many steps as it has
@@ -62,6 +61,8 @@ class ArchitectureConfig:
                 raise ValueError(f"{value!r} is none of {', '.join(allowed)}")
         if self.unrolled and self.relaxation != "softmax":
             raise ValueError(f"an unrolled step needs the relaxation 'softmax', {self.relaxation!r} came")
+        if self.relaxation not in RELAXATIONS and self.loss != ADAPTIVE and not LATENCY_LOSSES[self.loss].is_sum:
+            raise ValueError(f"{self.loss!r} is a product with the cross-entropy, and {self.relaxation!r} has none")
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ class ArchitectureTraining:
     def _latency_loss(self) -> LatencyLoss:
         if self.config.loss == ADAPTIVE:
             return lambda cross_entropy, ms: cross_entropy + self._penalty(ms)
-        return LATENCY_LOSSES[self.config.loss](self.target_ms)
+        form, number = LATENCY_LOSSES[self.config.loss], self.config.loss_number
+        return form.of(self.target_ms, form.default if number is None else number)
 
     def _penalty(self, expected_ms: Tensor) -> Tensor:
         excess = expected_ms / self.target_ms - 1

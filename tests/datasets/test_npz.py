@@ -42,8 +42,20 @@ def test_the_official_test_part_is_kept(tmp_path):
 
 def test_missing_arrays_are_named(tmp_path):
     data = write_npz(tmp_path / "images.npz", offset=True, label=True)
-    with pytest.raises(UserError, match="lacks the arrays offset, label"):
+    told = "holds jpeg, is_test, classes; needed are jpeg, offset, label, classes, and is_test and is_val are allowed"
+    with pytest.raises(UserError, match=told):
         prepare(DataConfig(data=data, image_size=16), tmp_path / "cache", 8)
+
+
+def test_arrays_of_something_else_are_told_once(tmp_path):
+    for count, told in (
+        (1, "holds arr_0; needed"),
+        (10, "holds arr_0, .*, arr_7, 2 more; needed"),
+        (0, "is empty; need"),
+    ):
+        np.savez(tmp_path / "images.npz", *(np.zeros(1) for _ in range(count)))
+        with pytest.raises(UserError, match=told):
+            prepare(DataConfig(data=str(tmp_path / "images.npz"), image_size=16), tmp_path / "cache", 8)
 
 
 def test_a_file_that_is_no_npz_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Figures hold what the run holds."""
 
+import json
+
 import pytest
 
 from hwnas.report import read_findings
@@ -16,6 +18,16 @@ def test_landmarks_out_of_sight_are_named_at_the_edge(run):
     assert "budget 2 ms" in figure
     assert "\\u2190 smallest 0.5 ms" in figure
     assert "largest" not in figure
+
+
+def test_how_much_of_the_budget_is_used_is_told_of_what_was_selected(run):
+    path, found = run / "trials.jsonl", read_findings(run)
+    assert "of the budget" not in pareto(found)  # of trials without a margin
+    trials = [trial | {"latency_upper_ms": 1.1 * trial["latency_ms"], "strategy": "sampled"} for trial in found.trials]
+    path.write_text("".join(json.dumps(trial) + "\n" for trial in trials))
+    figure = pareto(read_findings(run))
+    assert "landed on a network that is predicted at 1 ms (55.0 % of the budget with its margin)" in figure
+    assert "delivered is predicted at 8 ms (440.0 % of the budget with its margin): another candidate" in figure
 
 
 def test_the_layers_add_up_to_the_prediction(run):

@@ -60,6 +60,20 @@ def test_architecture_parameters_are_drawn_over_time(run):
     assert figure in write_report(run).read_text()
 
 
+def test_every_decision_has_a_panel_with_its_choices_over_time(run):
+    decisions = read_findings(run).decisions
+    tables = [[[share, *[0.01] * (len(d.choices) - 1)] for d in decisions] for share in (0.125, 0.875)]
+    tables[1][-1][1] = 0.4375
+    for epoch, table in enumerate(tables, start=2):
+        Journal(run / "supernet.jsonl").append({"epoch": epoch, "expected_ms": 2.0, "probabilities": table})
+    figure = probabilities(read_findings(run))
+    assert all(f'"text":"{d.name}"' in figure for d in decisions)
+    assert figure.count('"type":"heatmap"') >= len(decisions)
+    assert figure.count('"x":[2,3]') >= len(decisions)
+    first, *others = (f"[[0.125,0.875],{rest}" for rest in ("[0.01,0.01]", "[0.01,0.4375]"))
+    assert (figure.count(first), [figure.count(other) for other in others]) == (len(decisions) - 1, [1])
+
+
 def test_the_fixture_has_the_keys_that_the_stage_writes(run):
     checks = ["learnt", "baseline", "trained", "ranking", "collapse", "gap"]
     assert list(json.loads((run / "trust.json").read_text())) == checks

@@ -16,7 +16,7 @@ from hwnas import cli
 QUICK = (
     *("--data", "digits", "--on", "fake", "--budget-of-median", "0.6", "--width-mult", "0.25"),
     *("--supernet-epochs", "2", "--population", "4", "--generations", "2", "--recalibration-batches", "1"),
-    *("--train-epochs", "2", "--calibration-networks", "5"),
+    *("--train-epochs", "2", "--calibration-networks", "5", "--rank-networks", "0"),
 )
 
 # Processes are forked from one that has imported everything and computed nothing, not from that of the tests.

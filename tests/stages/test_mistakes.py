@@ -226,6 +226,18 @@ def test_another_option_for_an_existing_run_is_refused(hwnas, fitted):
     assert_one_line(done, "--seed is 7 now but 0 in", "choose another --out")
 
 
+def test_a_refused_option_brings_a_place_where_it_is_allowed(hwnas, fitted, tmp_path, monkeypatch):
+    run = tmp_path / "default"
+    shutil.copytree(fitted, run)
+    (run / "supernet.pt").write_bytes(b"begun")
+    other = ("plan", "--method", "fairnas")
+    assert_one_line(hwnas(*other, "--out", run), f"choose another --out, as {tmp_path / 'proxyless_small-fairnas'}")
+    assert hwnas(*other, *QUICK, "--out", tmp_path / "proxyless_small-fairnas").returncode == 0
+    assert_one_line(hwnas(*other, "--out", run), f"choose another --out, as {tmp_path / 'proxyless_small-fairnas-2'}")
+    monkeypatch.chdir(run)
+    assert_one_line(hwnas(*other, "--out", "."), "choose another --out, as ../proxyless_small-fairnas-2")
+
+
 @pytest.mark.parametrize(
     ("options", "difference"),
     [

@@ -8,6 +8,7 @@ import pytest
 from quick import QUICK, started
 
 from hwnas.search import METHODS, Probabilities
+from hwnas.spaces import SpaceConfig, build_space, macs
 from hwnas.storage import Journal, read_json
 
 
@@ -40,6 +41,9 @@ def test_it_searches_and_keeps_the_budget(hwnas, feasible, tmp_path, method):
     assert all(("probabilities" in epoch) == isinstance(METHODS[method].trains, Probabilities) for epoch in epochs)
     if own == "sampled":
         assert trials[8]["latency_upper_ms"] >= 0.97 * budget_ms  # the first candidate uses what it may
+        assert f"landed on a network that is predicted at {trials[8]['latency_ms']:.4g} ms" in done.stderr or (
+            "the network that the trained probabilities landed on" in done.stderr
+        )
     done = hwnas("search", "--method", "spos" if method != "spos" else "random", "--out", run)
     assert done.returncode == 1
     assert "--method is" in done.stderr
@@ -74,6 +78,59 @@ def test_a_reward_decides_within_the_limits(hwnas, feasible, tmp_path, method, r
     assert "--reward is" in done.stderr
 
 
+@pytest.mark.parametrize(("method", "reward"), [("spos", "mnasnet-soft"), ("proxyless-rl", "tunas-absolute")])
+def test_what_an_objective_finds_worth_most_is_delivered(hwnas, feasible, tmp_path, method, reward):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    most = sorted(_millions(run))[-2]
+    chosen = ("--objective", "million-macs", "--max-million-macs", most, "--reward", reward, "--method", method)
+    (run / "feasible.json").unlink()
+    done = hwnas("feasible", *chosen, "--supernet-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    done = hwnas("search", "--out", run)
+    assert done.returncode == 0, done.stderr
+    trials, front = Journal(run / "trials.jsonl").records, read_json(run / "front.json")["front"]
+    for t in trials:
+        share = t["million_macs"] / most
+        asked = t["likelihood"] * share**-0.07 if reward == "mnasnet-soft" else t["likelihood"] - 0.1 * abs(share - 1)
+        assert t["worth"] == pytest.approx(asked)
+        assert share <= 1
+    assert front[0]["worth"] == max(t["worth"] for t in trials)
+    assert f"at million_macs {front[0]['million_macs']:.4g}" in done.stderr
+    assert hwnas("select", "--out", run).returncode == 0
+    attempts = read_json(run / "selection.json")["attempts"]
+    assert read_json(run / "selection.json")["winner"]["arch"] == front[len(attempts)]["arch"]
+    assert hwnas("report", "--out", run).returncode == 0
+    page = (run / "report.html").read_text()
+    assert 'id="goal-million_macs"' in page
+    assert f"The objective is worth ({reward} of million_macs)" in page
+
+
+def _millions(run):
+    """Of the calibration networks, millions of multiply-adds."""
+    space = build_space(SpaceConfig("proxyless_small", 32, 10, 0.25))
+    networks = read_json(run / "predictor.json")["networks"]
+    return [macs(space.ops(tuple(network["arch"]))) / 1e6 for network in networks]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--objective", "speed"), "--objective names 'speed'; allowed are latency, file-mb, peak-memory-mb, million-"),
+        (("--objective", ","), "--objective is ','; allowed are latency"),
+        (("--objective", "file-mb", "--reward", "mnasnet-soft"), "names file-mb, and no --max-file-mb says what of it"),
+        (("--objective", "cost", "--reward", "mnasnet-soft"), "names cost, and no --max-cost says what of it is too"),
+        (("--objective", "latency"), "--reward hard weighs nothing beside accuracy; give mnasnet-soft or mnasnet-hard"),
+        (("--objective", "latency", "--reward", "mnasnet-soft", "--method", "fbnet"), "nothing in --method fbnet asks"),
+    ],
+)
+def test_an_objective_that_means_nothing_is_refused(hwnas, tmp_path, options, told):
+    done = hwnas("plan", *QUICK, *options, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_reward_that_nothing_asks_for_is_refused(hwnas, tmp_path):
     for method in ("darts", "random"):
         done = hwnas("plan", *QUICK, "--method", method, "--reward", "tunas-absolute", "--out", tmp_path / "run")
@@ -81,6 +138,60 @@ def test_a_reward_that_nothing_asks_for_is_refused(hwnas, tmp_path):
         assert f"nothing in --method {method} asks what a network is worth" in done.stderr
     done = hwnas("plan", *QUICK, "--reward", "praise", "--out", tmp_path / "run")
     assert "--reward is 'praise'; allowed are hard, mnasnet-soft" in done.stderr
+
+
+def test_a_latency_loss_is_searched_with_and_kept(hwnas, feasible, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    chosen = ("--method", "gdas", "--latency-loss", "log-product", "--latency-exponent", "0.3")
+    done = hwnas("search", *chosen, "--supernet-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    config, epochs = read_json(run / "config.json"), Journal(run / "supernet.jsonl").records
+    assert (config["latency_loss"], config["latency_exponent"]) == ("log-product", 0.3)
+    assert all(epoch["latency_weight"] == 0.0 for epoch in epochs)  # that of the adaptive one
+    for option, value in (("--latency-loss", "adaptive"), ("--latency-exponent", "0.6")):
+        done = hwnas("search", option, value, "--out", run)
+        assert done.returncode == 1
+        assert f"{option} is" in done.stderr
+        assert "supernet.pt came of it" in done.stderr
+
+
+def test_another_latency_loss_has_its_own_number(hwnas, feasible, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    chosen = ("--method", "darts", "--latency-loss", "linear", "--latency-weight", "0.2")
+    assert hwnas("plan", *chosen, "--out", run).returncode == 0
+    assert hwnas("plan", "--latency-loss", "log-product", "--out", run).returncode == 0
+    config = read_json(run / "config.json")
+    assert (config["latency_loss"], config["latency_weight"], config["latency_exponent"]) == ("log-product", None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--latency-loss", "cubic"), "--latency-loss is 'cubic'; allowed are adaptive, linear, absolute, log-product"),
+        (("--method", "spos", "--latency-loss", "linear"), "--method spos trains nothing on a latency"),
+        (("--method", "enas", "--latency-loss", "log-product"), "multiplies a cross-entropy, and --method enas has no"),
+        (
+            ("--method", "enas", "--latency-loss", "linear", "--reward", "tunas-absolute"),
+            "with a reward the latency is in no loss; give one of them",
+        ),
+        (("--method", "darts", "--latency-weight", "1"), "--latency-weight is of --latency-loss linear, absolute, and"),
+        (
+            ("--method", "darts", "--latency-loss", "linear", "--latency-exponent", "1"),
+            "--latency-exponent is of --latency-loss log-product, and that is linear; leave it out",
+        ),
+        (
+            ("--method", "darts", "--latency-loss", "linear", "--latency-weight", "0"),
+            "--latency-weight is 0.0; allowed",
+        ),
+    ],
+)
+def test_a_latency_loss_that_means_nothing_is_refused(hwnas, tmp_path, options, told):
+    done = hwnas("plan", *QUICK, *options, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_killed_in_the_middle_probabilities_go_on_as_they_would_have(hwnas, feasible, tmp_path):

@@ -8,6 +8,7 @@ import sys
 import pytest
 from quick import QUICK
 
+from hwnas import cli
 from hwnas.errors import UserError
 from hwnas.stages.config import RunConfig
 from hwnas.stages.run import Run
@@ -21,6 +22,24 @@ def test_stages_of_one_process_say_so(hwnas, tmp_path, monkeypatch):
     done = hwnas("plan", *QUICK, "--out", tmp_path / "run")
     assert done.returncode == 1
     assert done.stderr == "hwnas: `hwnas plan` is for one process; torchrun is for search and train\n"
+
+
+def test_of_several_processes_one_says_what_all_find_and_each_what_it_is_alone_with(hwnas, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for own in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", own)
+        done = hwnas("plan", *QUICK, "--out", tmp_path / "run")
+        assert (done.returncode, done.stderr.count("is for one process")) == (1, 1)
+    assert waited == [cli.PATIENCE_S]  # of the second one, which torchrun ends meanwhile
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_line_for_all_processes(tmp_path):
+    done = torchrun("search", *QUICK, "--method", "magic", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert done.stderr.count("--method is 'magic'") == 1, done.stderr
 
 
 def test_more_processes_than_gpus_are_named(monkeypatch):
@@ -79,6 +98,8 @@ def test_two_processes_search_and_train(hwnas, tmp_path):
     refused = hwnas("search", "--out", two)
     assert refused.returncode == 1
     assert "supernet.pt is of 2 processes, now there is 1; start as many as before" in refused.stderr
+    done = hwnas("trust", "--rank-networks", "3", "--rank-epochs", "1", "--out", two)  # trains nothing of the search
+    assert done.returncode == 0, done.stderr
     assert hwnas("search", "--processes-may-change", "--out", two).returncode == 0
     assert hwnas("select", "--out", two).returncode == 0
     done = torchrun("train", "--out", two)

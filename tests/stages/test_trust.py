@@ -1,11 +1,16 @@
 """trust: it measures what it says, goes on network by network, and can be asked for more."""
 
+import shutil
+
 import pytest
+import torch
 from quick import QUICK
 
+from hwnas.spaces import SpaceConfig, build_space, macs
 from hwnas.stages import ranking
-from hwnas.stages.trust import against_random, learnt
-from hwnas.storage import Journal, read_json
+from hwnas.stages.config import RunConfig
+from hwnas.stages.trust import against_random, judged, learnt
+from hwnas.storage import Journal, read_json, write_json
 
 RANK = ("trust", "--rank-networks", "3", "--rank-epochs", "1", "--out")
 
@@ -55,6 +60,74 @@ def test_interrupted_between_two_networks_it_goes_on_with_the_next(hwnas, search
     assert gap["gap"] == pytest.approx(gap["mixture"] - sampled[0])
     assert len(panel["collapse"]["history"]) == 2
     assert panel["trained"] == {"verdict": "not measured"}
+
+
+@pytest.fixture
+def trained_for(monkeypatch):
+    """Epochs and architectures of what would have been trained; the accuracies follow from the architectures."""
+    asked = []
+
+    def train(run, record, stem, epochs, *others):
+        asked.append((epochs, tuple(record["arch"])))
+        accuracy = {key: sum(record["arch"]) / 1000 for key in ("search_accuracy", "test_accuracy")}
+        return {**accuracy, "test_images": 100, "seconds": 1.0}
+
+    monkeypatch.setattr(ranking, "train_from_scratch", train)
+    return asked
+
+
+def test_without_being_asked_it_trains_a_few_networks_for_as_much_as_the_winner(hwnas, searched, tmp_path, trained_for):
+    run, default = tmp_path / "run", RunConfig()
+    shutil.copytree(searched, run)
+    options = {"rank_networks": default.rank_networks, "rank_epochs": default.rank_epochs, "train_epochs": 40}
+    write_json(run / "config.json", read_json(run / "config.json") | options)
+    done = hwnas("trust", "--out", run)
+    assert done.returncode == 0, done.stderr
+    space = build_space(SpaceConfig("proxyless_small", 16, 10, 0.25))
+    best = read_json(run / "front.json")["front"][0]["macs"]
+    together = sum(macs(space.ops(arch)) for _, arch in trained_for)
+    (epochs,) = {epochs for epochs, _ in trained_for}
+    assert len(trained_for) == 5
+    assert epochs * together <= 40 * best < (epochs + 1) * together
+    assert read_json(run / "trust.json")["ranking"]["epochs"] == epochs
+
+
+def test_where_that_is_no_epoch_of_each_it_says_so_and_0_trains_none(hwnas, searched, tmp_path, trained_for):
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    write_json(run / "config.json", read_json(run / "config.json") | {"rank_networks": 5, "rank_epochs": None})
+    assert hwnas("trust", "--out", run).returncode == 0
+    found = read_json(run / "trust.json")["ranking"]
+    assert found["verdict"] == "not measured"
+    assert "an epoch of each of 5 networks costs more than the winner's training of 2 epochs" in found["why"]
+    assert hwnas("report", "--out", run).returncode == 0
+    assert "`hwnas trust --out RUN --rank-epochs 1` trains them all the same" in (run / "report.html").read_text()
+    (run / "supernet.pt").unlink()
+    assert hwnas("trust", "--out", run).returncode == 0
+    assert "supernet.pt is gone" in read_json(run / "trust.json")["gap"]["why"]
+    assert hwnas("trust", "--rank-networks", "0", "--out", run).returncode == 0
+    assert trained_for == []
+
+
+def test_what_several_processes_trained_is_judged_by_one(hwnas, searched, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(searched, run)
+    torch.save(torch.load(run / "supernet.pt", weights_only=True) | {"processes": 2}, run / "supernet.pt")
+    assert "is of 2 processes" in hwnas("search", "--out", run).stderr
+    done = hwnas("trust", "--rank-networks", "0", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "trust.json")["gap"]["verdict"] != "not measured"
+
+
+@pytest.mark.parametrize(
+    ("tau", "low", "networks", "verdict"),
+    [
+        *((0.8, 0.2, 5, "good"), (0.4, 0.1, 5, "unclear"), (0.8, -0.1, 5, "unclear"), (0.8, -0.1, 12, "bad")),
+        *((0.0, -0.9, 5, "bad"), (-0.3, -0.9, 5, "bad"), (0.3, -0.1, 30, "bad")),
+    ],
+)
+def test_few_networks_in_about_the_right_order_speak_neither_for_nor_against(tau, low, networks, verdict):
+    assert judged({"tau": tau, "low": low, "networks": [{}] * networks})["verdict"] == verdict
 
 
 def test_too_few_networks_for_an_order_are_refused(hwnas, searched):

@@ -230,8 +230,50 @@ def test_the_temperature_is_fbnets_over_the_epochs_of_the_run(tmp_path):
 def test_published_losses_want_less_latency_above_the_target_also_below_a_millisecond(name):
     for target_ms in (0.05, 80.0):
         expected_ms = torch.tensor(1.5 * target_ms, requires_grad=True)
-        LATENCY_LOSSES[name](target_ms)(torch.tensor(1.2), expected_ms).backward()
+        loss_of(name, target_ms)(torch.tensor(1.2), expected_ms).backward()
         assert expected_ms.grad > 0
+
+
+def loss_of(name, target_ms):
+    return LATENCY_LOSSES[name].of(target_ms, LATENCY_LOSSES[name].default)
+
+
+@pytest.mark.parametrize("name", LATENCY_LOSSES)
+def test_published_losses_are_the_same_at_the_same_share_of_any_target(name):
+    found = []
+    for target_ms in (0.05, 3.0, 80.0):
+        expected_ms = torch.tensor(0.7 * target_ms, requires_grad=True)
+        loss = loss_of(name, target_ms)(torch.tensor(1.2), expected_ms)
+        loss.backward()
+        found.append((loss.item(), expected_ms.grad.item() * target_ms))
+    for value, gradient in found:
+        assert (value, gradient) == pytest.approx(found[-1], rel=1e-4)
+
+
+def test_the_product_is_proxylessnas_own_in_milliseconds_at_its_own_target():
+    loss = LATENCY_LOSSES["log-product"].of(80.0, 0.3)(torch.tensor(1.2), torch.tensor(95.0))
+    assert loss.item() == pytest.approx(1.2 * (math.log(95.0) / math.log(80.0)) ** 0.3)
+
+
+def test_the_product_stays_a_number_however_fast_the_network_is():
+    expected_ms = torch.tensor(1e-9, requires_grad=True)
+    loss = loss_of("log-product", 80.0)(torch.tensor(1.2), expected_ms)
+    loss.backward()
+    assert 0 < loss.item() < 1.2
+    assert expected_ms.grad == 0
+
+
+def test_a_product_with_a_cross_entropy_needs_one():
+    with pytest.raises(ValueError, match="'log-product' is a product with the cross-entropy, and 'reinforce' has none"):
+        ArchitectureConfig(relaxation="reinforce", loss="log-product")
+
+
+def test_the_chosen_number_is_what_the_latency_weighs():
+    slow, fast = (
+        toy_search(target_at(0.2), 60, relaxation="softmax", loss="linear", loss_number=number).record()["expected_ms"]
+        for number in (0.01, 3.0)
+    )
+    assert fast < 0.9 * slow
 
 
 def test_parameters_of_another_space_are_refused(tmp_path):

@@ -1,0 +1,29 @@
+"""How much of the budget is used by the network that a search landed on, and by the one that it delivers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hwnas.objective import worth
+
+Trial = Mapping[str, Any]  # a line of `trials.jsonl`
+
+
+def landing(trials: Sequence[Trial], delivered: Trial, budget_ms: float) -> str:
+    """A sentence with the figures of both; of the delivered one alone where no probabilities were trained."""
+    landed = next((trial for trial in trials if trial["strategy"] == "sampled"), None)
+    told = f"What is delivered is predicted at {_use(delivered, budget_ms)}"
+    if landed is None:
+        return f"{told}."
+    if list(landed["arch"]) == list(delivered["arch"]):
+        return f"{told}: the network that the trained probabilities landed on."
+    compared = f"ranked by {worth(delivered):.4f} against {worth(landed):.4f}"
+    return (
+        f"The trained probabilities landed on a network that is predicted at {_use(landed, budget_ms)}. "
+        f"{told}: another candidate, {compared}."
+    )
+
+
+def _use(trial: Trial, budget_ms: float) -> str:
+    """`0.3508 ms (98.2 % of the budget with its margin)`: the margin is what `--confidence` asks for."""
+    share_pct = 100 * trial["latency_upper_ms"] / budget_ms
+    return f"{trial['latency_ms']:.4g} ms ({share_pct:.1f} % of the budget with its margin)"

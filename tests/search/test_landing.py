@@ -1,0 +1,32 @@
+"""What is said of the budget: where probabilities landed, and what is delivered instead."""
+
+import pytest
+
+from hwnas.search import landing
+
+RANDOM = {"strategy": "random", "arch": [0, 1], "likelihood": 0.61, "latency_ms": 0.3, "latency_upper_ms": 0.33}
+FIRST = {"strategy": "sampled", "arch": [1, 1], "likelihood": 0.55, "latency_ms": 0.36, "latency_upper_ms": 0.396}
+SECOND = {"strategy": "sampled", "arch": [1, 0], "likelihood": 0.5, "latency_ms": 0.2, "latency_upper_ms": 0.22}
+
+
+@pytest.mark.parametrize(
+    ("trials", "delivered", "told"),
+    [
+        ([RANDOM], RANDOM, "What is delivered is predicted at 0.3 ms (82.5 % of the budget with its margin)."),
+        (
+            [RANDOM, FIRST, SECOND],
+            FIRST | {"arch": (1, 1)},
+            "What is delivered is predicted at 0.36 ms (99.0 % of the budget with its margin): the network that the "
+            "trained probabilities landed on.",
+        ),
+        (
+            [RANDOM, FIRST, SECOND],
+            RANDOM,
+            "The trained probabilities landed on a network that is predicted at 0.36 ms (99.0 % of the budget with its "
+            "margin). What is delivered is predicted at 0.3 ms (82.5 % of the budget with its margin): another "
+            "candidate, ranked by 0.6100 against 0.5500.",
+        ),
+    ],
+)
+def test_both_figures_are_told_and_why_another_one_is_delivered(trials, delivered, told):
+    assert landing(trials, delivered, 0.4) == told
