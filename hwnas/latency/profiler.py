@@ -141,14 +141,19 @@ def measure_rows(
                 break  # all is there, or something failed
 
 
+def failures(rows: Iterable[str], profile: Profile, table: LatencyTable) -> dict[str, str]:
+    """After a sweep, which of the rows failed in a round or would not settle, and why."""
+    found = {key: table.failure(key) for key in unfinished(rows, profile, table)}
+    return {key: why for key, why in found.items() if why}
+
+
 def check_measured(rows: Iterable[str], profile: Profile, table: LatencyTable, what: str = "operators") -> None:
     """After a sweep. UserError naming the first of the rows that failed in a round, and why."""
-    failed = {key: table.failure(key) for key in unfinished(rows, profile, table)}
-    reasons = [(key, why) for key, why in failed.items() if why]
-    if reasons:
-        first, why = reasons[0]
+    failed = failures(rows, profile, table)
+    if failed:
+        first, why = next(iter(failed.items()))
         raise UserError(
-            f"{len(reasons)} {what} could not be measured on {profile.name}, first {first}: {why}; "
+            f"{len(failed)} {what} could not be measured on {profile.name}, first {first}: {why}; "
             "run the same command again to retry them"
         )
 

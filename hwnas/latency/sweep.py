@@ -122,7 +122,7 @@ class Sweep:
             self.progress(self.done, self.total, "waiting until the sentinel is as before")
             measurement = self.session.measure(self.file_of(self.sentinel), self.timing.run_config())
             self.waited_s += time.monotonic() - start_s
-            if self.table.off_pct(measurement) <= self.timing.drift_pct:
+            if self.table.off_pct(measurement, self.id) <= self.timing.drift_pct:
                 return
 
     def _quarantine(self) -> None:

@@ -227,6 +227,9 @@ def predicted_against_measured(found: Findings) -> str:
         f"{p['mape_pct']:.1f} % on average and {p['max_error_pct']:.1f} % at most; bias {p['bias_pct']:+.1f} %, "
         f"Kendall tau {p['kendall_tau']:.2f}. {p.get('steadiness', '')}"
     )
+    if aside := p.get("set_aside"):
+        first = f"{aside[0]['network']}: {aside[0]['reason']}"
+        text += f" {len(aside)} more could not be measured, and others took their place; first {first}."
     return paragraph(text) + plot("predicted", traces, "measured latency, ms", "predicted latency, ms")
 
 

@@ -20,6 +20,7 @@ from hwnas.stages.run import Run
 from hwnas.storage import Record, write_text
 
 CALIBRATION, CANDIDATES = "networks.jsonl", "candidates.jsonl"  # whole networks that fit measures, and select
+NETWORKS = "whole networks"  # what the rows of these are called
 SUFFIX = ".jsonl"  # of a latency table
 
 
@@ -96,17 +97,23 @@ def network_table(run: Run, file: str = CALIBRATION) -> LatencyTable:
     return LatencyTable(run.file(file), _identity(run, load_profile(run.config.on)), row="network")
 
 
-def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> list[float]:
-    """Median latency of each network on the run's device; what the file lacks is measured now.
+def measure_networks(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> LatencyTable:
+    """The table of the file, with every network measured, or written down as failed; what it lacks is measured now.
 
     Rows of one file tell how fast the machine was, and so change each other's medians a little: what a predictor
     follows from has a file of its own, CALIBRATION, to which nothing comes later.
     """
-    profile, table = load_profile(run.config.on), network_table(run, file)
+    table = network_table(run, file)
     rows = {network.key: network.space.ops(network.arch) for network in networks}
-    measure_rows(rows, profile, table, run.config.seed, report)
-    check_measured(rows, profile, table, "whole networks")
-    return [table[network.key].median_ms for network in networks]
+    measure_rows(rows, load_profile(run.config.on), table, run.config.seed, report)
+    return table
+
+
+def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> list[float]:
+    """Median latency of each network on the run's device; UserError where one cannot be measured."""
+    table, keys = measure_networks(run, networks, report, file), [network.key for network in networks]
+    check_measured(keys, load_profile(run.config.on), table, NETWORKS)
+    return [table[key].median_ms for key in keys]
 
 
 def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report) -> list[dict[str, float]]:

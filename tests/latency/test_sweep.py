@@ -9,7 +9,7 @@ import pytest
 from hwnas.devices import FakeDevice, Measurement, Timing, load_profile
 from hwnas.latency import profiler
 from hwnas.latency import sweep as sweeping
-from hwnas.latency.profiler import identity, middling, profile_space, rows_to_measure, unfinished
+from hwnas.latency.profiler import identity, measure_rows, middling, profile_space, rows_to_measure, unfinished
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import SpaceConfig, build_space
 from hwnas.spaces.macs import macs
@@ -93,6 +93,17 @@ def test_a_device_that_stays_slow_is_not_measured_for_ever(sweep):
     table = sweep(lambda number, records: 1.3 if records > 80 else 1.0)
     attempts = {r.get("attempt", 0) for r in table.journal.records[1:]}
     assert attempts == set(range(1 + TIMING.remeasure))
+
+
+def test_the_sentinel_of_another_sweep_is_no_judge(tmp_path, monkeypatch):
+    """It is another row, where the rows are others: that it takes another time is no drift."""
+    table = table_at(tmp_path / "t.jsonl")
+    monkeypatch.setattr(profiler, "open_device", a_device(table, quiet))
+    by_work = sorted(ROWS, key=lambda key: macs((ROWS[key],)))
+    for keys in (by_work[:20], by_work):
+        measure_rows({key: (ROWS[key],) for key in keys}, PROFILE, table)
+    assert len({record["sentinel"] for record in table.journal.records[1:] if "sentinel" in record}) == 2
+    assert max(table.drifts_pct()) == pytest.approx(0, abs=1e-6)
 
 
 class Clock:
