@@ -106,6 +106,30 @@ def test_the_sentinel_of_another_sweep_is_no_judge(tmp_path, monkeypatch):
     assert max(table.drifts_pct()) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_rows_that_get_no_answer_do_not_end_a_sweep_while_others_do(tmp_path, monkeypatch, first):
+    """Their models are at fault, not the device: even where only they are left to measure."""
+    silent = set(list(ROWS)[:20])
+
+    class Device(FakeDevice):
+        @contextmanager
+        def session(self):
+            yield self
+
+        def measure(self, model, config):
+            number = int(model.name.partition(".")[0].removeprefix("model"))
+            if list(ROWS)[number] in silent:
+                return Measurement(error="no answer", silence="did not answer in time")
+            return FakeDevice.measure(self, model, config)
+
+    monkeypatch.setattr(profiler, "open_device", Device)
+    table = table_at(tmp_path / "t.jsonl")
+    for _ in range(1 if first else 2):
+        profile_space(SPACE, PROFILE, table)
+    assert set(table.errors) == silent
+    assert set(table) == set(ROWS) - silent
+
+
 class Clock:
     """Stands still but for sleeping."""
 
