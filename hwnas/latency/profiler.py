@@ -124,6 +124,8 @@ def measure_rows(
     if not lacking:
         return
     device, number_of = open_device(profile), {key: number for number, key in enumerate(rows)}
+    if gates := gates_untold(profile, device):
+        progress(0, len(lacking) * profile.timing.rounds, gates)
     sentinel = middling(rows)
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, device.session() as session:
 
@@ -139,6 +141,19 @@ def measure_rows(
             lacking = unfinished(rows, profile, table)
             if not lacking or not all(map(table.is_quarantined, lacking)):
                 break  # all is there, or something failed
+
+
+def gates_untold(profile: Profile, device: Device) -> str:
+    """`max_temperature_c has no effect, ...`; empty where every gate of the profile has one, or there is none."""
+    untold = profile.timing.untold(device.conditions())
+    verb = "has" if len(untold) == 1 else "have"
+    return f"{' and '.join(untold)} {verb} no effect, as the device tells no such thing" if untold else ""
+
+
+def steadiness_told(keys: Iterable[str], profile: Profile, table: LatencyTable) -> str:
+    """How quiet the device was while these rows were measured, and which gates could not see to it."""
+    steadiness, gates = table.steadiness(keys, profile.timing.drift_pct), gates_untold(profile, open_device(profile))
+    return f"{steadiness}; {gates}" if gates else str(steadiness)
 
 
 def failures(rows: Iterable[str], profile: Profile, table: LatencyTable) -> dict[str, str]:

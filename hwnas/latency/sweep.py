@@ -16,7 +16,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hwnas.devices import Device, Measurement, Session, Timing
@@ -103,7 +103,9 @@ class Sweep:
             self._check_alive(measurement)
 
     def _time(self, key: str) -> Measurement:
-        found = self.session.measure(self.file_of(key), self.timing.run_config())
+        file = self.file_of(key)
+        found = self.session.measure(file, self.timing.run_config())
+        found = replace(found, error=found.error.replace(file.name, key))  # the file is gone when somebody reads it
         if found.silence not in self.silences:
             self.silences.clear()
         if found.silence:

@@ -7,7 +7,7 @@ from hwnas.footprint import METRICS, fit_footprint
 from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import Fit, fit_predictor
 from hwnas.latency.interpolation import interpolate
-from hwnas.latency.profiler import rows_to_measure
+from hwnas.latency.profiler import rows_to_measure, steadiness_told
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space
 from hwnas.stages.calibrating import SET_ASIDE, calibration_archs, measured_networks
@@ -49,7 +49,7 @@ def run_stage(run: Run) -> None:
             "made_from": made_from(run, space, table, archs, guessed=bool(doubts)),
             "footprint": {metric: size.as_record() for metric, size in sizes.items()},
             "identity": table.identity,
-            "steadiness": str(table.steadiness([key for key in op_ms if key in table], profile.timing.drift_pct)),
+            "steadiness": steadiness_told([key for key in op_ms if key in table], profile, table),
         },
     )
     say(

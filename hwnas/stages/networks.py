@@ -131,13 +131,17 @@ def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report)
             report(number, len(networks), network.key)
             if network.key not in known:
                 path = build_model(network.space.ops(network.arch), profile, Path(folder), "model")
-                known[network.key] = {"network": network.key, "on": on, **footprint_of(path, profile, needed)}
+                known[network.key] = {
+                    "network": network.key,
+                    "on": on,
+                    **footprint_of(path, profile, needed, network.key),
+                }
                 journal.append(known[network.key])
     found = [known[network.key] for network in networks]
     return [{metric: record[metric] for metric in METRICS if metric in record} for record in found]
 
 
-def footprint_of(path: Path, profile: Profile, memory_needed: bool) -> dict[str, float]:
+def footprint_of(path: Path, profile: Profile, memory_needed: bool, name: str) -> dict[str, float]:
     """File size of a model file, and its peak memory where the profile's device tells it.
 
     UserError where it does not, and the memory is needed.
@@ -149,8 +153,8 @@ def footprint_of(path: Path, profile: Profile, memory_needed: bool) -> dict[str,
     if not memory_needed:
         return size_mb
     raise UserError(
-        f"the memory of {path.name} could not be measured on {profile.name}: {memory.error}; leave out "
-        f"{option('max_peak_memory_mb')}, or measure on a device that tells it"
+        f"the memory of {name} could not be measured on {profile.name}: {memory.error.replace(path.name, name)}; leave "
+        f"out {option('max_peak_memory_mb')}, or measure on a device that tells it"
     )
 
 
@@ -170,7 +174,11 @@ def measure_together(
         measured = measure_in_turn(session, paths, profile.timing.rounds, profile.timing.run_config())
     for label, measurement in measured.items():
         if measurement.error:
-            raise UserError(f"{paths[label]} could not be measured on {profile.name}: {measurement.error}")
+            path, name = paths[label], networks[label].key if label in networks else str(paths[label])
+            raise UserError(
+                f"{name} could not be measured on {profile.name}: {measurement.error.replace(path.name, name)}; "
+                "run the same command again"
+            )
     return measured
 
 

@@ -78,6 +78,8 @@ def test_guessed_rows_widen_the_interval():
     assert (widths[1][with_them] > widths[0][with_them]).all()
     np.testing.assert_allclose(widths[1][~with_them], widths[0][~with_them])
     assert (unsure.upper_ms(ARCHS, 0.9) >= sure.upper_ms(ARCHS, 0.9)).all()
+    doubtful = fit_predictor(SPACE, OP_MS, ARCHS[:40], measured, dict.fromkeys(OP_MS, 9.0)).predictor
+    assert (doubtful.interval_ms(ARCHS, 0.9)[0] == 0).all()  # and not less: nothing takes less than no time
     budget_ms = 1.05 * float(np.median(measured))
     chances = [p.probability_within(ARCHS, budget_ms) for p in (sure, unsure)]
     assert np.abs(chances[1] - 0.5)[with_them].mean() < np.abs(chances[0] - 0.5)[with_them].mean()

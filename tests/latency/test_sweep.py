@@ -130,6 +130,21 @@ def test_rows_that_get_no_answer_do_not_end_a_sweep_while_others_do(tmp_path, mo
     assert set(table) == set(ROWS) - silent
 
 
+@pytest.mark.parametrize(("told", "part"), [({}, "max_temperature_c has no effect"), ({"temperature_c": 30.0}, "")])
+def test_a_gate_that_has_no_effect_is_told_once(tmp_path, monkeypatch, told, part):
+    class Device(FakeDevice):
+        def conditions(self):
+            return told
+
+    monkeypatch.setattr(profiler, "open_device", Device)
+    said, table = list[str](), table_at(tmp_path / "t.jsonl")
+    profile = PROFILE.model_copy(update={"timing": TIMING.model_copy(update={"max_temperature_c": 60.0})})
+    profile_space(SPACE, profile, table, progress=lambda done, total, what: said.append(what))
+    assert sum("has no effect" in what for what in said) == bool(part)
+    assert ("has no effect" in profiler.steadiness_told(ROWS, profile, table)) == bool(part)
+    assert said[0].startswith(part)
+
+
 class Clock:
     """Stands still but for sleeping."""
 
@@ -277,7 +292,7 @@ def test_a_hot_device_is_waited_for_within_bounds(sweep, monkeypatch):
     slept, clock = [], iter(range(10**6))
     monkeypatch.setattr("hwnas.latency.sweep.time.sleep", slept.append)
     monkeypatch.setattr("hwnas.latency.sweep.time.monotonic", lambda: float(next(clock)))
-    hot = iter([80.0, 80.0])
+    hot = iter([80.0, 80.0, 80.0])  # looked at once before, to see whether it tells a temperature
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": next(hot, 40.0)})
     timing = TIMING.model_copy(update={"max_temperature_c": 60.0, "cooldown_s": 0.5})
     profile, said = PROFILE.model_copy(update={"timing": timing}), []

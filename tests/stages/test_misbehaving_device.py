@@ -88,6 +88,7 @@ def test_a_sweep_outlives_a_misbehaving_device_and_a_sane_one_completes_it(hwnas
     assert set(table.errors) == {ROWS[number] for number in BAD_ROWS}
     for number, part in BAD_ROWS.items():
         assert part in table.errors[ROWS[number]]
+        assert "model" not in table.errors[ROWS[number]]  # the row's own name, and not that of a file that is gone
     assert set(table) == set(ROWS) - set(table.errors)
     assert {len(table.rounds(key)) for key in table} == {3}
     before, sound = (run / "table.jsonl").read_bytes(), {key: dict(table.rounds(key)) for key in table}
