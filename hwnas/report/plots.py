@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hwnas.latency import TablePredictor
-from hwnas.latency.fitting import base_of, from_record
+from hwnas.latency.fitting import METHOD_ALONE, base_of, from_record
 from hwnas.objective import pareto_front, quality, quality_and_latency
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
 from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
@@ -174,6 +174,8 @@ def layers(found: Findings) -> str:
     space, arch = build_space(config_of(winner, found.folder)), tuple(winner["arch"])
     predictor = from_record(space, found.predictor)
     base = base_of(predictor)
+    if base is None:
+        return paragraph(f"Predicted from {METHOD_ALONE}: no operator's own time is known.")
     correction = predictor.arch_ms(arch) / base.arch_ms(arch)
     bars = [_bar(base, correction, step, arch) for step in space.steps(arch)]
     if base.constant_ms:

@@ -75,7 +75,7 @@ def operator_table(run: Run, profile: Profile) -> LatencyTable:
     One that came with hwnas is copied into the run, and stays as it is.
     """
     own, named, wanted = run.file("table.jsonl"), run.config.table, _identity(run, profile)
-    if named is None:
+    if named is None or not run.config.has_table:
         return LatencyTable(own, wanted)
     if named.endswith(SUFFIX) and not Path(named).exists() and Path(named).parent.is_dir():
         return LatencyTable(Path(named), wanted)  # a new one

@@ -16,6 +16,9 @@ from hwnas.stages.run import Run, say
 
 def run_stage(run: Run) -> None:
     """Completes `table.jsonl`; UserError naming the operators that the device cannot run."""
+    if not run.config.has_table:
+        say("--table none: no operator is measured")
+        return
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from quick import QUICK
 
 from hwnas.devices.fake import FakeDevice
+from hwnas.latency.learned import MIN_NETWORKS
 from hwnas.latency.table import LatencyTable
+from hwnas.stages.config import FEWEST_ALONE
 from hwnas.storage import Journal, read_json
 
 TINY = Path(__file__).with_name("tiny_space.yaml")
@@ -101,3 +104,53 @@ def test_what_a_predictor_was_fitted_for_may_not_change_where_the_table_is_anoth
     told = hwnas("plan", "--width-mult", "0.5", "--out", shared[1]).stderr
     assert "--width-mult is 0.5 now but 0.25 in" in told
     assert "predictor.json came of it" in told
+
+
+def without_table(data, run):
+    """Options of a run whose latencies come from whole networks alone."""
+    return (
+        *QUICK[2:],
+        "--data",
+        data,
+        "--calibration-networks",
+        "12",
+        "--table",
+        "none",
+        "--space",
+        TINY,
+        "--out",
+        run,
+    )
+
+
+def test_without_a_table_everything_works_on_whole_networks_alone(hwnas, few_digits, tmp_path):
+    run = tmp_path / "run"
+    done = hwnas("generate", *without_table(few_digits, run))
+    assert done.returncode == 0, done.stderr
+    assert "its latency is learned from whole networks, by `hwnas fit`" in done.stderr
+    assert "calibrated on 12 networks by whole networks, without a table" in done.stderr
+    assert not (run / "table.jsonl").exists()
+    record, measured = read_json(run / "predictor.json"), read_json(run / "measure.json")
+    assert record["regression"]["weights_ms"]
+    assert (record["op_ms"], record["made_from"]["rows"]) == ({}, {})
+    assert "95 % intervals of the rows: +-" in record["steadiness"]
+    assert measured["predicted_ms"] == pytest.approx(measured["median_ms"], rel=0.3)
+    page = (run / "report.html").read_text()
+    assert "Predicted from whole networks, without a table: no operator" in page
+    assert "No table: no operator was measured alone." in page
+    before = (run / "predictor.json").read_bytes()
+    assert "nothing that it was fitted on has changed" in hwnas("fit", "--out", run).stderr
+    assert (run / "predictor.json").read_bytes() == before
+
+
+def test_without_a_table_ten_networks_are_the_fewest(hwnas, tmp_path):
+    assert FEWEST_ALONE == MIN_NETWORKS
+    done = hwnas("plan", *QUICK, "--table", "none", "--out", tmp_path / "run")
+    assert "hwnas: --table is none and --calibration-networks 5; without a table allowed is 10 or more" in done.stderr
+
+
+def test_a_gradient_goes_through_a_predictor_without_a_table(hwnas, few_digits, tmp_path):
+    run = tmp_path / "run"
+    done = hwnas("search", *without_table(few_digits, run), "--method", "proxyless")
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "front.json")["front"]
