@@ -1,10 +1,10 @@
 """Predictors that learn from whole networks what a table sum does not tell, or do without a table.
 
 Both rest on sums over operators, so they price many architectures at once, a regression with one sum as the table does,
-a correction with three or more; and their expectation is differentiable. Ridge regressions, for there are tens of networks
-and not thousands: how much they shrink is chosen by leave-one-out error
-(https://scikit-learn.org/stable/modules/linear_model.html#ridge-regression); or one of the other `corrections`. Intervals come from networks left out of
-the whole fit, a tenth at a time.
+a correction with three or more; and their expectation is differentiable. Ridge regressions, for there are tens of
+networks and not thousands: how much they shrink is chosen by leave-one-out error
+(https://scikit-learn.org/stable/modules/linear_model.html#ridge-regression); a correction may be of another kind.
+Intervals come from networks left out of the whole fit, a tenth at a time.
 """
 
 import functools
