@@ -1,7 +1,6 @@
 """Networks x device -> latency table: interleaved, resumable."""
 
 import functools
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from hwnas.spaces.layers import Block, Conv, Layer, flat, weight_shapes
 from hwnas.spaces.macs import macs
 from hwnas.spaces.operators import block, is_free
 from hwnas.spaces.space import Operators, OpSpec, Space, chain_operators
+from hwnas.storage import scratch
 
 OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
 START_S = 0.7  # of the process that measures a round
@@ -127,11 +127,11 @@ def measure_rows(
     if gates := gates_untold(profile, device):
         progress(0, len(lacking) * profile.timing.rounds, gates)
     sentinel = middling(rows)
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, device.session() as session:
+    with scratch() as folder, device.session() as session:
 
         @functools.cache
         def file_of(key: str) -> Path:
-            return build_model(rows[key], profile, Path(folder), f"model{number_of[key]}")
+            return build_model(rows[key], profile, folder, f"model{number_of[key]}")
 
         for _ in range(SWEEPS):
             for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting

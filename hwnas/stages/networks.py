@@ -1,6 +1,5 @@
 """Whole networks in a run: which they are, how they are described, and their measured latency."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from hwnas.spaces import Arch, Space, SpaceConfig, build_space, config_of, macs,
 from hwnas.stages.config import option
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
-from hwnas.storage import Record, write_text
+from hwnas.storage import Record, scratch, write_text
 
 CALIBRATION, CANDIDATES = "networks.jsonl", "candidates.jsonl"  # whole networks that fit measures, and select
 NETWORKS = "whole networks"  # what the rows of these are called
@@ -126,11 +125,11 @@ def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report)
     needed = run.config.max_peak_memory_mb is not None
     usable = [r for r in journal.records if r.get("on") == on and (not needed or "peak_memory_mb" in r)]
     known = {record["network"]: record for record in usable}
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+    with scratch() as folder:
         for number, network in enumerate(networks):
             report(number, len(networks), network.key)
             if network.key not in known:
-                path = build_model(network.space.ops(network.arch), profile, Path(folder), "model")
+                path = build_model(network.space.ops(network.arch), profile, folder, "model")
                 known[network.key] = {
                     "network": network.key,
                     "on": on,
@@ -165,9 +164,9 @@ def measure_together(
 
     Files as they are, networks with random weights; both by label. UserError where one does not run.
     """
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, open_device(profile).session() as session:
+    with scratch() as folder, open_device(profile).session() as session:
         built = {
-            label: build_model(network.space.ops(network.arch), profile, Path(folder), f"model{number}")
+            label: build_model(network.space.ops(network.arch), profile, folder, f"model{number}")
             for number, (label, network) in enumerate(networks.items())
         }
         paths = {**files, **built}
