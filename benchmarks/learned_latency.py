@@ -7,6 +7,7 @@ random, ten times. Prints a table in Markdown; every split goes to results.jsonl
 """
 
 import argparse
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 from latency_accuracy import figures
 
 from hwnas.latency import RelativeErrors, TablePredictor, calibrate
-from hwnas.latency.learned import NO_CORRECTION, NetworkRegressor, ResidualPredictor
+from hwnas.latency.corrections import CORRECTIONS, NO_CORRECTION
+from hwnas.latency.learned import NetworkRegressor, ResidualPredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
@@ -44,8 +46,15 @@ def calibrated(space: Space, op_ms: dict[str, float], archs: list[Arch], measure
     return TablePredictor(space, op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
 
 
+def corrected(
+    kinds: tuple[str, ...], space: Space, op_ms: dict[str, float], archs: list[Arch], measured_ms: np.ndarray
+) -> ResidualPredictor:
+    return ResidualPredictor.fit_left_out(space, op_ms, archs, measured_ms, kinds=kinds)[0]
+
+
 FITS: dict[str, Fit] = {
     "calibrated table": calibrated,
+    **{f"corrected by {kind}": functools.partial(corrected, (kind,)) for kind in CORRECTIONS},
     "ResidualPredictor": ResidualPredictor.fit,
     "NetworkRegressor": lambda space, op_ms, archs, measured_ms: NetworkRegressor.fit(space, archs, measured_ms),
 }
@@ -85,7 +94,7 @@ def print_markdown(rows: list[dict[str, float | str]]) -> None:
     for way in dict.fromkeys((row["networks"], row["trained_on"], row["predictor"]) for row in rows):
         same = [row for row in rows if (row["networks"], row["trained_on"], row["predictor"]) == way]
         shown = [f"{np.mean([row[name] for row in same]):.{3 if name == 'kendall_tau' else 2}f}" for name in HEADINGS]
-        splits = f"{sum(row['corrected'] for row in same):.0f}" if way[2] == "ResidualPredictor" else "-"
+        splits = f"{sum(row['corrected'] for row in same):.0f}" if "orrect" in way[2] or "Resid" in way[2] else "-"
         print("|", " | ".join([*map(str, way), *shown, splits]), "|")
 
 

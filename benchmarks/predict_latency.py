@@ -14,7 +14,9 @@ import numpy as np
 from turns import cpu_seconds_of, fastest_in_turn
 
 from hwnas.latency import RelativeErrors, TablePredictor
-from hwnas.latency.learned import Correction, ResidualPredictor, table_terms
+from hwnas.latency.corrections import HIDDEN as UNITS
+from hwnas.latency.corrections import NETWORKS, Perceptron, Ridge
+from hwnas.latency.learned import ResidualPredictor, table_terms
 from hwnas.spaces import SpaceConfig, build_space
 from hwnas.spaces.macs import op_macs
 from hwnas.spaces.operators import is_free
@@ -34,7 +36,12 @@ def main() -> None:
     errors = RelativeErrors.of(np.linspace(0.97, 1.03, 20), np.ones(20))
     table = TablePredictor(space, op_ms, errors=errors)
     weights = dict.fromkeys(table_terms(space, table.table_ms), 1e-3)
-    corrected = ResidualPredictor(table, Correction(0.0, weights, -0.1, 0.1), errors)
+    units, terms = NETWORKS * UNITS, list(weights)
+    small = Perceptron(0.0, terms, [[1e-3] * len(terms)] * units, [0.0] * units, [0.01] * units, -0.1, 0.1)
+    corrected = {
+        "ridge": ResidualPredictor(table, Ridge(0.0, weights, -0.1, 0.1), errors),
+        "perceptron": ResidualPredictor(table, small, errors),
+    }
     sampled = [space.sample(rng) for _ in range(options.archs)]
     few = sampled[: max(1, round(options.archs * SHARE_BY_HAND))]
 
@@ -54,13 +61,14 @@ def main() -> None:
         print(f"| {what} | {dtype_name or 'tuples'} | {rate / 1e6:.3g} | {rate / per_s[BY_HAND]:.0f} |")
 
 
-def predictions(table: TablePredictor, corrected: ResidualPredictor, archs: np.ndarray) -> Steps:
+def predictions(table: TablePredictor, corrected: Mapping[str, ResidualPredictor], archs: np.ndarray) -> Steps:
     """What is timed of one kind of input."""
     return {
         f"{SUM}, {archs.dtype}": lambda: table.latency_ms(archs),
         f"{SUM} with intervals, {archs.dtype}": lambda: table.interval_ms(archs, 0.9),
-        f"corrected (`ResidualPredictor`), {archs.dtype}": lambda: corrected.latency_ms(archs),
-        f"corrected with intervals, {archs.dtype}": lambda: corrected.interval_ms(archs, 0.9),
+        f"corrected by ridge, {archs.dtype}": lambda: corrected["ridge"].latency_ms(archs),
+        f"corrected by ridge with intervals, {archs.dtype}": lambda: corrected["ridge"].interval_ms(archs, 0.9),
+        f"corrected by perceptron, {archs.dtype}": lambda: corrected["perceptron"].latency_ms(archs),
     }
 
 

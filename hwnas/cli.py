@@ -66,7 +66,7 @@ def _stage_options(
     resolution: Annotated[int | None, typer.Option(help="Side of the network's input in pixels.")] = None,
     width_mult: Annotated[float | None, typer.Option(help="Multiplies all channel numbers.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
-    table: Annotated[str | None, typer.Option(help="Latency table to use and extend, instead of the run's.")] = None,
+    table: Annotated[str | None, typer.Option(help="Latency table to use and extend, or none.")] = None,
     interpolate: Annotated[bool | None, typer.Option(help="Guess rows that the table lacks.")] = None,
     calibration_networks: Annotated[int | None, typer.Option(help="Whole networks to calibrate on.")] = None,
     method: Annotated[str | None, typer.Option(help="Of search; `hwnas methods` lists them.")] = None,

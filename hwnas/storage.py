@@ -4,14 +4,20 @@ import fcntl
 import json
 import math
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import UserError
 
 Record = dict[str, Any]  # one JSON object
+LOCK = ".lock"  # of a folder that `exclusive` held
+SCRATCH = "hwnas-"  # how folders of `scratch` begin
+LEFT_S = 86_400.0  # after which a folder that nobody holds was left by a process that was killed
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -137,7 +143,7 @@ class Journal:
 def exclusive(folder: Path) -> Iterator[None]:
     """Holds `folder` for this process; UserError where another one holds it. A killed process lets go by itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    with (folder / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -145,3 +151,21 @@ def exclusive(folder: Path) -> Iterator[None]:
                 f"another process is working on {folder}; wait for it to end, or choose another --out"
             ) from None
         yield
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A temporary folder; first those go that killed processes left a day ago or earlier: their lock is free."""
+    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError, UserError):  # not ours to remove, gone meanwhile, or held
+            if _is_left(old):
+                with exclusive(old):
+                    shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as name, exclusive(Path(name)):
+        yield Path(name)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether a folder may be one of `scratch` that is of use to nobody: only those have a lock in them."""
+    is_own = not folder.is_symlink() and folder.stat().st_uid == os.getuid() and (folder / LOCK).is_file()
+    return is_own and time.time() - folder.stat().st_mtime > LEFT_S

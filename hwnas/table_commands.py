@@ -27,8 +27,17 @@ DRIFT_PCT = 5.0  # from which on a sentinel counts as off: a table does not tell
 KINDS_OF_ROWS = {"op": "operators", "network": "networks"}
 WIDTH = 160  # of output that is not a terminal: keys and sources stay on one line
 table_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Look at and work with tables.")
+
+
+def _no_folder(parameter: typer.CallbackParam, path: Path | None) -> Path | None:
+    """A file's path as it came; UserError where a folder is there."""
+    if path is not None and path.is_dir():
+        raise UserError(f"{parameter.opts[0]} {path} is a folder; give a file in it, such as {path / 'FILE'}")
+    return path
+
+
 TableArgument = Annotated[str, typer.Argument(help="A name in latency_tables/, or a path.")]
-NewTable = Annotated[Path, typer.Option(help="The table to write; it must not exist yet.")]
+NewTable = Annotated[Path, typer.Option(help="The table to write; it must not exist yet.", callback=_no_folder)]
 SpaceName = Annotated[str, typer.Option(help="Search space; `hwnas spaces` lists them.")]
 NumClasses = Annotated[int, typer.Option(help="Classes of the last layer.")]
 WidthMult = Annotated[float, typer.Option(help="Multiplies all channel numbers.")]
@@ -154,7 +163,7 @@ def _comparison_facts(found: "Comparison") -> list[tuple[str, str]]:
 def compare(
     a: TableArgument,
     b: TableArgument,
-    plot: Annotated[Path | None, typer.Option(help="Write a page with figures here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write a page with figures here.", callback=_no_folder)] = None,
 ) -> None:
     """How the times of two tables differ over the rows that both have."""
     from hwnas.latency.compare import compare_tables
@@ -200,7 +209,7 @@ def import_(
 def choose(
     source: TableArgument,
     rows: Annotated[int, typer.Option(help="How many.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="Also write them here, for `table measure --rows-of`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write them here, for --rows-of.", callback=_no_folder)] = None,
 ) -> None:
     """The rows of a table to measure on another device before a transfer, most telling first."""
     from hwnas.latency.transfer import choose_rows, source_ms
@@ -236,7 +245,7 @@ def _keys_to_measure(keys: Sequence[str], rows_of: Path | None, space: "Space") 
 def measure(
     on: Annotated[str, typer.Option(help="Profile of the device: a name in profiles/ or a path.")],
     space: SpaceName,
-    out: Annotated[Path, typer.Option(help="The table to write, or to continue.")],
+    out: Annotated[Path, typer.Option(help="The table to write, or to continue.", callback=_no_folder)],
     keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Rows; otherwise all.")] = None,
     rows_of: Annotated[Path | None, typer.Option(help="A file of row keys, one a line.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Input pixels; otherwise the space's own.")] = None,
@@ -246,7 +255,7 @@ def measure(
 ) -> None:
     """Measure rows of a space on a device, by the profile's protocol; run again, it continues."""
     from hwnas.devices import load_profile, open_device
-    from hwnas.latency.profiler import check_measured, identity, measure_rows, rows_named
+    from hwnas.latency.profiler import check_measured, identity, measure_rows, rows_named, steadiness_told
     from hwnas.latency.table import LatencyTable
     from hwnas.spaces import SpaceConfig, build_space
     from hwnas.stages.progress import interruptible, progress
@@ -258,7 +267,7 @@ def measure(
     with interruptible(), progress("measuring") as report:
         measure_rows(rows, profile, table, seed, report)
     check_measured(rows, profile, table)
-    typer.echo(f"{len(rows)} rows are in {out}: {table.steadiness(rows, profile.timing.drift_pct)}", err=True)
+    typer.echo(f"{len(rows)} rows are in {out}: {steadiness_told(rows, profile, table)}", err=True)
 
 
 @table_app.command()

@@ -1,12 +1,15 @@
 """Files survive crashes, damage and company."""
 
+import os
 import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.storage import Journal, exclusive, read_json, write_atomically, write_json
+from hwnas.storage import LOCK, Journal, exclusive, read_json, scratch, write_atomically, write_json
 
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -78,3 +81,45 @@ def test_two_processes_cannot_hold_one_folder(tmp_path):
     holder.communicate()
     with exclusive(tmp_path):  # a killed holder lets go
         pass
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def left(folder, days, *files):
+    """A folder that was last written to so many days ago."""
+    folder.mkdir()
+    for file in files:
+        (folder / file).touch()
+    at = time.time() - days * 86_400
+    os.utime(folder, (at, at))
+    return folder
+
+
+def test_what_killed_processes_left_a_day_ago_is_removed(temporary):
+    old = left(temporary / "hwnas-old", 2, LOCK, "model0.tflite")
+    kept = [
+        left(temporary / "hwnas-new", 0.5, LOCK),
+        left(temporary / "hwnas-of-others", 2, "notes"),  # without a lock: not one of ours
+        left(temporary / "other-old", 2, LOCK),
+        left(temporary / "hwnas-held", 2, LOCK),
+    ]
+    (temporary / "hwnas-link").symlink_to(kept[2])
+    with exclusive(kept[-1]), scratch() as folder:
+        assert not old.exists()
+        assert {*kept, folder, temporary / "hwnas-link"} == set(temporary.iterdir())
+    assert not folder.exists()
+
+
+def test_a_killed_process_lets_go_of_its_folder(temporary):
+    code = "import os, hwnas.storage\nwith hwnas.storage.scratch(): os.abort()"
+    command, system = [sys.executable, "-c", code], {**os.environ, "TMPDIR": str(temporary)}
+    assert subprocess.run(command, capture_output=True, check=False, env=system).returncode < 0
+    (folder,) = temporary.glob("hwnas-*")
+    at = time.time() - 2 * 86_400
+    os.utime(folder, (at, at))
+    with scratch():
+        assert not folder.exists()

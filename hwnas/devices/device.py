@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Clock = Literal["thread_cpu", "wall"]
+Silence = Literal["", "did not answer in time", "ended the measuring process"]  # a model's fault, or the device's
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Measurement:
 
     times_ms: tuple[float, ...] = ()
     error: str = ""
+    silence: Silence = ""  # where there was no answer: of several in a row the device may be the reason
 
     @property
     def median_ms(self) -> float:

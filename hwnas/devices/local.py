@@ -16,7 +16,7 @@ from typing import IO, Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from hwnas.devices.device import Measurement, Memory, RunConfig
+from hwnas.devices.device import Measurement, Memory, RunConfig, Silence
 from hwnas.devices.profile import Profile
 from hwnas.errors import UserError
 
@@ -54,17 +54,19 @@ class WorkerSession:
         assert process.stdin is not None
         assert process.stdout is not None
         command = json.dumps({"model": str(model.resolve()), "config": asdict(config)}) + "\n"
+        silence: Silence = ""
         try:
             process.stdin.write(command.encode())
             return measurement_of(line_within(process.stdout, config.timeout_s))
         except TimeoutError:
-            error = f"{model.name} did not answer within {config.timeout_s:g} s"
+            error, silence = f"{model.name} did not answer within {config.timeout_s:g} s", "did not answer in time"
         except (BrokenPipeError, EOFError):
             error = f"the measuring process {self._ending(process)} on {model.name}: {self._last_words()}"
+            silence = "ended the measuring process"
         except Rubbish as rubbish:
             error = f"the measuring process answered {rubbish} on {model.name}"
         self.close()
-        return Measurement(error=error)
+        return Measurement(error=error, silence=silence)
 
     def _ready(self) -> subprocess.Popen[bytes]:
         """A process that waits for a command: a fresh one where the last died meanwhile, or spoke unasked."""

@@ -49,6 +49,11 @@ class Timing(BaseModel):
         too_hot = self.max_temperature_c is not None and conditions.get("temperature_c", 0.0) > self.max_temperature_c
         return not too_hot and conditions.get("frequency_share", 1.0) >= self.min_frequency_share
 
+    def untold(self, conditions: Mapping[str, float]) -> list[str]:
+        """The keys of gates that have no effect, as the device does not tell what they need."""
+        gates = {"max_temperature_c": "temperature_c", "min_frequency_share": "frequency_share"}
+        return [key for key, needed in gates.items() if getattr(self, key) and needed not in conditions]
+
     def run_config(self) -> RunConfig:
         """One round's share of the protocol."""
         return RunConfig(self.warmup_runs, self.runs, self.min_sample_ms, self.clock, self.timeout_s)

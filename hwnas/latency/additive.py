@@ -124,11 +124,17 @@ class AdditiveCost(SlotCost):
         Decisions are independent, so a slot that depends on several takes the product of their probabilities:
         ProxylessNAS (https://arxiv.org/abs/1812.00332), equation 2.
         """
-        joint = [_product([gates[d] for d in part.decisions]) for part in self.parts]
-        costs = np.concatenate([part.cost for part in self.parts])
-        import torch  # only here: who has gates has torch
+        return expected_costs([self], gates)[0]
 
-        return self.fixed + torch.cat(joint) @ joint[0].new_tensor(costs)
+
+def expected_costs(costs: Sequence[AdditiveCost], gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
+    """(costs,): `expected` of several costs of one space, for which the gates are multiplied once."""
+    joint = [_product([gates[d] for d in part.decisions]) for part in costs[0].parts]
+    values = np.stack([np.concatenate([part.cost for part in cost.parts]) for cost in costs], axis=1)
+    import torch  # only here: who has gates has torch
+
+    fixed = joint[0].new_tensor([cost.fixed for cost in costs])
+    return fixed + torch.cat(joint) @ joint[0].new_tensor(values)
 
 
 def _product(gates: Sequence["torch.Tensor"]) -> "torch.Tensor":

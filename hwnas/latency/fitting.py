@@ -1,22 +1,30 @@
-"""Measured whole networks -> the predictor that does best on networks left out, and back from what a file holds."""
+"""Measured whole networks -> the predictor that does best on networks left out, and back from what a file holds.
+
+Of three: the calibrated sum of a table; the same, corrected by where time goes; and a regression on the networks alone,
+where that is clearly better or no table can be measured.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hwnas.latency import corrections
 from hwnas.latency.calibration import calibrate, kendall_tau
+from hwnas.latency.corrections import NO_CORRECTION, Correction
 from hwnas.latency.intervals import RelativeErrors
-from hwnas.latency.learned import MIN_NETWORKS, NO_CORRECTION, Correction, ResidualPredictor
+from hwnas.latency.learned import MIN_NETWORKS, NetworkRegressor, ResidualPredictor
 from hwnas.latency.predictors import TablePredictor
 from hwnas.spaces.space import Arch, Space
 
 Floats = NDArray[np.float64]
-Fitted = TablePredictor | ResidualPredictor
+Fitted = TablePredictor | ResidualPredictor | NetworkRegressor
 Record = dict[str, Any]
 MIN_DRAWN = 5  # networks drawn at random from which intervals come alone; of fewer a quantile says too little
+CLEARLY_BETTER = 0.8  # of the table's error: a regression has seen few networks, and knows no operator by itself
+METHOD_ALONE = "whole networks, without a table"
 
 
 @dataclass(frozen=True)
@@ -30,9 +38,12 @@ class Fit:
 
     @property
     def method(self) -> str:
-        """`table + operators, corrected by groups of layers`"""
-        correction = _correction(self.predictor)
-        return " + ".join(base_of(self.predictor).weights) + (", corrected by groups of layers" if correction else "")
+        """`table + operators, corrected by groups of layers (ridge)`"""
+        base, correction = base_of(self.predictor), _correction(self.predictor)
+        if base is None:
+            return METHOD_ALONE
+        told = f", corrected by groups of layers ({corrections.kind_of(correction)})" if correction else ""
+        return " + ".join(base.weights) + told
 
     @property
     def error_pct(self) -> Floats:
@@ -40,25 +51,33 @@ class Fit:
         found: Floats = 100 * (self.left_out_ms / self.measured_ms - 1)
         return found
 
+    @property
+    def mape_pct(self) -> float:
+        """Mean of how far off, either way."""
+        return float(np.abs(self.error_pct).mean())
+
     def as_record(self) -> Record:
         """What `predictor.json` holds of it."""
         base, correction = base_of(self.predictor), _correction(self.predictor)
         return {
             "method": self.method,
-            "weights": base.weights,
-            "correction": asdict(correction) if correction else None,
-            "mape_pct": float(np.abs(self.error_pct).mean()),
+            "weights": base.weights if base else {},
+            "correction": corrections.as_record(correction) if correction else None,
+            "regression": self.predictor.as_record() if isinstance(self.predictor, NetworkRegressor) else None,
+            "mape_pct": self.mape_pct,
             "max_error_pct": float(np.abs(self.error_pct).max()),
             "bias_pct": float(self.error_pct.mean()),
             "kendall_tau": kendall_tau(self.left_out_ms, self.measured_ms),
-            "op_ms": dict(base.op_ms),
-            "doubts": base.doubts,
+            "op_ms": dict(base.op_ms) if base else {},
+            "doubts": base.doubts if base else {},
             "drawn": self.drawn,
         }
 
 
-def base_of(predictor: Fitted) -> TablePredictor:
-    """The calibrated sum in it."""
+def base_of(predictor: Fitted) -> TablePredictor | None:
+    """The calibrated sum in it; None where it has no table."""
+    if isinstance(predictor, NetworkRegressor):
+        return None
     return predictor.base if isinstance(predictor, ResidualPredictor) else predictor
 
 
@@ -74,11 +93,35 @@ def fit_predictor(
     doubts: Mapping[str, float] | None = None,
     drawn: int | None = None,
 ) -> Fit:
-    """The calibrated table sum; corrected by where time goes, if there are networks enough to tell that it helps.
+    """The calibrated table sum, perhaps corrected; a regression without a table where that is clearly better.
 
     `doubts` as in `TablePredictor`. drawn: how many of the networks, the last ones, were drawn at random; all, if None.
     """
     measured, drawn = np.asarray(measured_ms, dtype=np.float64), len(archs) if drawn is None else drawn
+    table = _fit_table(space, op_ms, archs, measured, doubts, drawn)
+    if len(archs) < MIN_NETWORKS:
+        return table
+    alone = fit_networks(space, archs, measured, drawn)
+    return alone if alone.mape_pct < CLEARLY_BETTER * table.mape_pct else table
+
+
+def fit_networks(space: Space, archs: Sequence[Arch], measured_ms: ArrayLike, drawn: int | None = None) -> Fit:
+    """A regression on whole networks alone; UserError of fewer than MIN_NETWORKS."""
+    measured, drawn = np.asarray(measured_ms, dtype=np.float64), len(archs) if drawn is None else drawn
+    predictor, left_out_ms = NetworkRegressor.fit_left_out(space, archs, measured)
+    predictor.errors = _errors(measured, left_out_ms, drawn)
+    return Fit(predictor, left_out_ms, measured, drawn)
+
+
+def _fit_table(
+    space: Space,
+    op_ms: Mapping[str, float],
+    archs: Sequence[Arch],
+    measured: Floats,
+    doubts: Mapping[str, float] | None,
+    drawn: int,
+) -> Fit:
+    """Corrected by where time goes, if there are networks enough to tell that it helps."""
     if len(archs) >= MIN_NETWORKS:
         predictor, left_out_ms = ResidualPredictor.fit_left_out(space, op_ms, archs, measured, doubts)
         if predictor.correction != NO_CORRECTION:
@@ -102,6 +145,8 @@ def from_record(space: Space, record: Mapping[str, Any]) -> Fitted:
     networks = record["networks"]
     measured_ms, left_out_ms = ([network[key] for network in networks] for key in ("measured_ms", "left_out_ms"))
     errors = _errors(measured_ms, left_out_ms, record.get("drawn", len(networks)))
+    if regression := record.get("regression"):
+        return NetworkRegressor(space, **regression, errors=errors)
     table = TablePredictor(space, record["op_ms"], record["weights"], errors, record.get("doubts"))
     correction = record.get("correction")
-    return ResidualPredictor(table, Correction(**correction), errors) if correction else table
+    return ResidualPredictor(table, corrections.from_record(correction), errors) if correction else table

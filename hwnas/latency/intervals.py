@@ -87,11 +87,14 @@ class ConformalBounds:
         return 0.0
 
     def interval_ms(self, archs: ArrayLike, coverage: float) -> tuple[Floats, Floats]:
-        """archs: (n, decisions) -> (n,), (n,): the measured latency lies between them with probability `coverage`."""
+        """archs: (n, decisions) -> (n,), (n,): the measured latency lies between them with probability `coverage`.
+
+        The doubt of guessed rows may reach below 0; nothing takes less than no time.
+        """
         low, high = self._known_errors().factors(coverage)
         latency_ms = self.latency_ms(archs)
         more_ms = float(stats.norm.ppf((1 + coverage) / 2)) * self.doubt_ms(archs)
-        return low * latency_ms - more_ms, high * latency_ms + more_ms
+        return np.maximum(low * latency_ms - more_ms, 0.0), high * latency_ms + more_ms
 
     def upper_factor(self, probability: float) -> float:
         """measured / predicted latency is at most this with `probability`."""

@@ -1,23 +1,24 @@
 """Predictors that learn from whole networks what a table sum does not tell, or do without a table.
 
 Both rest on sums over operators, so they price many architectures at once, a regression with one sum as the table does,
-a correction with three; and their expectation is differentiable. Ridge regressions, for there are tens of networks and
-not thousands: how much they shrink is chosen by leave-one-out error
-(https://scikit-learn.org/stable/modules/linear_model.html#ridge-regression). Intervals come from networks left out of
-the whole fit, a tenth at a time.
+a correction with three or more; and their expectation is differentiable. Ridge regressions, for there are tens of
+networks and not thousands: how much they shrink is chosen by leave-one-out error
+(https://scikit-learn.org/stable/modules/linear_model.html#ridge-regression); a correction may be of another kind.
+Intervals come from networks left out of the whole fit, a tenth at a time.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import RidgeCV
 
 from hwnas.errors import UserError
-from hwnas.latency.additive import AdditiveCost
+from hwnas.latency.additive import AdditiveCost, expected_costs
 from hwnas.latency.calibration import CONSTANT, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrated_weights
+from hwnas.latency.corrections import CORRECTIONS, FITTED, NO_CORRECTION, Correction, left_out, ridge
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.latency.predictors import TablePredictor
 from hwnas.spaces.operators import is_free
@@ -31,8 +32,7 @@ Indices = NDArray[np.int64]
 OpTerm = Callable[[OpSpec], float]
 GROUPED = ("operators", "million_macs", "million_activations")  # what a regression without a table weights by group
 COUNTED_ARGS = ("e", "k", "se", "hs")  # of operators: few values each
-ALPHAS = np.logspace(-3, 3, 13)  # of the ridge, on standardised columns
-FOLDS = 10
+NONE = "none"  # of corrections
 MIN_NETWORKS = 10
 FLOOR = 0.5  # of the fastest network measured: a regression goes no lower
 
@@ -75,30 +75,6 @@ def _columns(space: Space, terms: Mapping[str, OpTerm], archs: ArrayLike) -> Flo
     return np.stack([AdditiveCost(space, term).of(archs) for term in terms.values()], axis=1)
 
 
-def _ridge(x: Floats, y: Floats, weights: ArrayLike | None = None) -> tuple[float, Floats]:
-    """(intercept, a coefficient per column) of x: (networks, columns) -> y: (networks,)."""
-    spread = x.std(axis=0)
-    scale = np.where(spread > 1e-12 * np.abs(x).max(axis=0), spread, np.inf)  # a constant column gets no weight
-    model = RidgeCV(ALPHAS).fit((x - x.mean(axis=0)) / scale, y, sample_weight=weights)
-    coefficients: Floats = model.coef_ / scale
-    return float(model.intercept_ - x.mean(axis=0) @ coefficients), coefficients
-
-
-def _folds(networks: int) -> Iterator[tuple[Indices, Indices]]:
-    """(kept, left out): every tenth network, so that those that came spread over the latencies are in all folds."""
-    everyone = np.arange(networks)
-    for fold in range(FOLDS):
-        yield everyone[everyone % FOLDS != fold], everyone[everyone % FOLDS == fold]
-
-
-def _left_out(predict: Callable[[Indices, Indices], Floats], networks: int) -> Floats:
-    """(networks,): each by a fit without it."""
-    found = np.empty(networks)
-    for kept, out in _folds(networks):
-        found[out] = predict(kept, out)
-    return found
-
-
 def _check_networks(archs: Sequence[Arch], measured_ms: ArrayLike) -> Floats:
     measured = np.asarray(measured_ms, dtype=np.float64)
     if len(archs) != len(measured) or len(measured) < MIN_NETWORKS:
@@ -109,21 +85,14 @@ def _check_networks(archs: Sequence[Arch], measured_ms: ArrayLike) -> Floats:
     return measured
 
 
+def _simplest_good(left_out_ms: Mapping[str, Floats], measured_ms: Floats) -> str:
+    """The one with the smallest error, or one before it that comes near."""
+    errors = {kind: _mape(predicted_ms, measured_ms) for kind, predicted_ms in left_out_ms.items()}
+    return next(kind for kind, error in errors.items() if error <= SIMPLER_WITHIN * min(errors.values()))
+
+
 def _mape(predicted_ms: Floats, measured_ms: Floats) -> float:
     return float(np.abs(predicted_ms / measured_ms - 1).mean())
-
-
-@dataclass(frozen=True)
-class Correction:
-    """log(measured / calibrated sum) = intercept + sum of weights x (term / table sum), within what was seen."""
-
-    intercept: float
-    weights: Mapping[str, float]  # by the names of `table_terms`
-    lowest: float
-    highest: float
-
-
-NO_CORRECTION = Correction(0.0, {}, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -144,20 +113,18 @@ class _Networks:
         total: Floats = np.sum([weight * values[name][wanted] for name, weight in found.items()], axis=0)
         return total, found
 
-    def corrected_ms(self, kept: Indices, wanted: Indices) -> Floats:
+    def corrected_ms(self, kind: str, kept: Indices, wanted: Indices) -> Floats:
         """The calibrated and corrected sum of `wanted`, both fitted on `kept`."""
-        base_ms, correction = self.base_ms(kept, wanted)[0], self.correction(kept)
-        weights = np.array([correction.weights[name] for name in self.names])
-        logs = correction.intercept + self.shares[wanted] @ weights
+        base_ms, correction = self.base_ms(kept, wanted)[0], self.correction(kind, kept)
+        weights = np.array([[row.get(name, 0.0) for name in self.names] for row in correction.combinations])
+        logs = correction.logs(self.shares[wanted] @ weights.T)
         corrected: Floats = base_ms * np.exp(np.clip(logs, correction.lowest, correction.highest))
         return corrected
 
-    def correction(self, kept: Indices) -> Correction:
+    def correction(self, kind: str, kept: Indices) -> Correction:
         """Fitted on `kept`."""
         log_ratio = np.log(self.measured_ms[kept] / self.base_ms(kept, kept)[0])
-        intercept, coefficients = _ridge(self.shares[kept], log_ratio)
-        weights = dict(zip(self.names, coefficients.tolist(), strict=True))
-        return Correction(intercept, weights, float(log_ratio.min()), float(log_ratio.max()))
+        return CORRECTIONS[kind].fit(self.names, self.shares[kept], log_ratio)
 
 
 class ResidualPredictor(ConformalBounds):
@@ -168,8 +135,10 @@ class ResidualPredictor(ConformalBounds):
     ) -> None:
         self.space, self.base, self.correction, self.errors = base.space, base, correction, errors
         terms = table_terms(self.space, base.table_ms)
-        used = {name: terms[name] for name in correction.weights}
-        self._numerator = _weighted(self.space, used, correction.weights)
+        self._numerators = [
+            _weighted(self.space, {name: terms[name] for name in weights}, weights)
+            for weights in correction.combinations
+        ]
         self._table = AdditiveCost(self.space, base.table_ms)
 
     @classmethod
@@ -187,8 +156,12 @@ class ResidualPredictor(ConformalBounds):
         archs: Sequence[Arch],
         measured_ms: ArrayLike,
         doubts: Mapping[str, float] | None = None,
+        kinds: Sequence[str] = FITTED,
     ) -> tuple["ResidualPredictor", Floats]:
-        """The same, and what each network was predicted at by a fit without it: (networks,) milliseconds."""
+        """The same, and what each network was predicted at by a fit without it: (networks,) milliseconds.
+
+        kinds: of corrections to choose among, the simplest first.
+        """
         measured = _check_networks(archs, measured_ms)
         plain = TablePredictor(space, op_ms)
         terms, correcting = plain.terms(archs), table_terms(space, plain.table_ms)
@@ -196,18 +169,20 @@ class ResidualPredictor(ConformalBounds):
         networks = _Networks(terms, plain.op_terms(), tuple(correcting), shares, measured)
         everyone = np.arange(len(measured))
         base = TablePredictor(space, op_ms, networks.base_ms(everyone, everyone)[1], doubts=doubts)
-        base_ms = _left_out(lambda kept, out: networks.base_ms(kept, out)[0], len(measured))
-        corrected_ms = _left_out(networks.corrected_ms, len(measured))
-        if _mape(corrected_ms, measured) * SIMPLER_WITHIN > _mape(base_ms, measured):
+        base_ms = left_out(lambda kept, out: networks.base_ms(kept, out)[0], len(measured))
+        found = {kind: left_out(functools.partial(networks.corrected_ms, kind), len(measured)) for kind in kinds}
+        kind = _simplest_good({NONE: base_ms, **found}, measured)
+        if kind == NONE:
             return cls(base, NO_CORRECTION, RelativeErrors.of(measured, base_ms)), base_ms
-        return cls(base, networks.correction(everyone), RelativeErrors.of(measured, corrected_ms)), corrected_ms
+        correction = networks.correction(kind, everyone)
+        return cls(base, correction, RelativeErrors.of(measured, found[kind])), found[kind]
 
     def latency_ms(self, archs: ArrayLike) -> Floats:
         """archs: (n, decisions) -> (n,) milliseconds."""
-        logs = self.correction.intercept + self._numerator.of(archs) / self._table.of(archs)
-        corrected: Floats = self.base.latency_ms(archs) * np.exp(
-            np.clip(logs, self.correction.lowest, self.correction.highest)
-        )
+        table_ms = self._table.of(archs)
+        logs = self.correction.logs(np.stack([cost.of(archs) / table_ms for cost in self._numerators], axis=1))
+        np.clip(logs, self.correction.lowest, self.correction.highest, out=logs)
+        corrected: Floats = self.base.latency_ms(archs) * np.exp(logs, out=logs)
         return corrected
 
     def doubt_ms(self, archs: ArrayLike) -> Floats | float:
@@ -215,8 +190,14 @@ class ResidualPredictor(ConformalBounds):
         return self.base.doubt_ms(archs)
 
     def expected_ms(self, gates: Sequence["torch.Tensor"]) -> "torch.Tensor":
-        """To first order: the correction of the expected shares. Equal to `latency_ms` for certain gates."""
-        logs = self.correction.intercept + self._numerator.expected(gates) / self._table.expected(gates)
+        """To first order: the correction of the expected shares. Equal to `latency_ms` for certain gates.
+
+        A correction by trees has no gradient: the expectation then has that of the base, times the correction.
+        """
+        import torch  # only here: who has gates has torch
+
+        table_ms, *numerators = expected_costs([self._table, *self._numerators], gates)
+        logs = self.correction.expected_logs(torch.stack(numerators) / table_ms)
         return self.base.expected_ms(gates) * logs.clamp(self.correction.lowest, self.correction.highest).exp()
 
 
@@ -236,26 +217,39 @@ class NetworkRegressor(ConformalBounds):
     ) -> None:
         """`weights_ms`: milliseconds per unit of each of `network_terms`. Nothing is predicted below `floor_ms`."""
         self.space, self.constant_ms, self.floor_ms, self.errors = space, constant_ms, floor_ms, errors
+        self.weights_ms = dict(weights_ms)
         self._cost = _weighted(space, network_terms(space), weights_ms)
 
     @classmethod
     def fit(cls, space: Space, archs: Sequence[Arch], measured_ms: ArrayLike) -> "NetworkRegressor":
         """From networks and their milliseconds; relative errors are minimised."""
+        return cls.fit_left_out(space, archs, measured_ms)[0]
+
+    @classmethod
+    def fit_left_out(
+        cls, space: Space, archs: Sequence[Arch], measured_ms: ArrayLike
+    ) -> tuple["NetworkRegressor", Floats]:
+        """The same, and what each network was predicted at by a fit without it: (networks,) milliseconds."""
         measured, terms = _check_networks(archs, measured_ms), network_terms(space)
         x, floor_ms = _columns(space, terms, archs), FLOOR * float(measured.min())
 
         def fitted(kept: Indices) -> tuple[float, Floats]:
             precision = measured[kept] ** -2.0
-            return _ridge(x[kept], measured[kept], precision / precision.mean())
+            return ridge(x[kept], measured[kept], precision / precision.mean())
 
         def predict(kept: Indices, wanted: Indices) -> Floats:
             constant, coefficients = fitted(kept)
             return np.maximum(constant + x[wanted] @ coefficients, floor_ms)
 
-        errors = RelativeErrors.of(measured, _left_out(predict, len(measured)))
+        left_out_ms = left_out(predict, len(measured))
         constant_ms, coefficients = fitted(np.arange(len(measured)))
         weights_ms = dict(zip(terms, coefficients.tolist(), strict=True))
-        return cls(space, weights_ms, constant_ms, floor_ms, errors)
+        errors = RelativeErrors.of(measured, left_out_ms)
+        return cls(space, weights_ms, constant_ms, floor_ms, errors), left_out_ms
+
+    def as_record(self) -> dict[str, Any]:
+        """What it is made from again, but for its space and errors."""
+        return {"weights_ms": self.weights_ms, "constant_ms": self.constant_ms, "floor_ms": self.floor_ms}
 
     def latency_ms(self, archs: ArrayLike) -> Floats:
         """archs: (n, decisions) -> (n,) milliseconds."""

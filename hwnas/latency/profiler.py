@@ -1,7 +1,6 @@
 """Networks x device -> latency table: interleaved, resumable."""
 
 import functools
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from hwnas.spaces.layers import Block, Conv, Layer, flat, weight_shapes
 from hwnas.spaces.macs import macs
 from hwnas.spaces.operators import block, is_free
 from hwnas.spaces.space import Operators, OpSpec, Space, chain_operators
+from hwnas.storage import scratch
 
 OVERHEAD_S = 0.02  # of a round of one model beside its runs: loading, and writing down
 START_S = 0.7  # of the process that measures a round
@@ -124,12 +124,14 @@ def measure_rows(
     if not lacking:
         return
     device, number_of = open_device(profile), {key: number for number, key in enumerate(rows)}
+    if gates := gates_untold(profile, device):
+        progress(0, len(lacking) * profile.timing.rounds, gates)
     sentinel = middling(rows)
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, device.session() as session:
+    with scratch() as folder, device.session() as session:
 
         @functools.cache
         def file_of(key: str) -> Path:
-            return build_model(rows[key], profile, Path(folder), f"model{number_of[key]}")
+            return build_model(rows[key], profile, folder, f"model{number_of[key]}")
 
         for _ in range(SWEEPS):
             for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
@@ -141,14 +143,32 @@ def measure_rows(
                 break  # all is there, or something failed
 
 
+def gates_untold(profile: Profile, device: Device) -> str:
+    """`max_temperature_c has no effect, ...`; empty where every gate of the profile has one, or there is none."""
+    untold = profile.timing.untold(device.conditions())
+    verb = "has" if len(untold) == 1 else "have"
+    return f"{' and '.join(untold)} {verb} no effect, as the device tells no such thing" if untold else ""
+
+
+def steadiness_told(keys: Iterable[str], profile: Profile, table: LatencyTable) -> str:
+    """How quiet the device was while these rows were measured, and which gates could not see to it."""
+    steadiness, gates = table.steadiness(keys, profile.timing.drift_pct), gates_untold(profile, open_device(profile))
+    return f"{steadiness}; {gates}" if gates else str(steadiness)
+
+
+def failures(rows: Iterable[str], profile: Profile, table: LatencyTable) -> dict[str, str]:
+    """After a sweep, which of the rows failed in a round or would not settle, and why."""
+    found = {key: table.failure(key) for key in unfinished(rows, profile, table)}
+    return {key: why for key, why in found.items() if why}
+
+
 def check_measured(rows: Iterable[str], profile: Profile, table: LatencyTable, what: str = "operators") -> None:
     """After a sweep. UserError naming the first of the rows that failed in a round, and why."""
-    failed = {key: table.failure(key) for key in unfinished(rows, profile, table)}
-    reasons = [(key, why) for key, why in failed.items() if why]
-    if reasons:
-        first, why = reasons[0]
+    failed = failures(rows, profile, table)
+    if failed:
+        first, why = next(iter(failed.items()))
         raise UserError(
-            f"{len(reasons)} {what} could not be measured on {profile.name}, first {first}: {why}; "
+            f"{len(failed)} {what} could not be measured on {profile.name}, first {first}: {why}; "
             "run the same command again to retry them"
         )
 

@@ -6,6 +6,9 @@ row is measured until the confidence interval of its round medians is narrow. Af
 most, a sentinel, always the same model, is measured: where it differs from what it took before, so may its neighbours,
 and they are measured again once it is as before, or a while has passed. Everything is decided from the table's own
 records, so an interrupted sweep goes on as if it had not been.
+
+A row that fails is written down, and the sweep goes on. Where several in a row get no answer, a row that was measured
+before is tried: if that gets none either, the device hangs or is gone, and the sweep ends.
 """
 
 import hashlib
@@ -13,16 +16,19 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hwnas.devices import Device, Session, Timing
+from hwnas.devices import Device, Measurement, Session, Timing
+from hwnas.errors import UserError
 from hwnas.latency.table import LatencyTable, Span
 
 Progress = Callable[[int, int, str], None]  # (done, total, what)
 GATE_POLL_S = 1.0
 SPANS = 3  # of every round at least, so that a sentinel has others to be compared with
 WATCHED_ROWS = 2 * SPANS
+MOST_SILENT = 3  # measurements in a row without an answer, all in one way
+MOST_SILENT_AT_FIRST = 8  # of a device that never answered: the first rows may all be bad models
 
 
 @dataclass
@@ -42,6 +48,7 @@ class Sweep:
     done: int = 0
     total: int = 0
     waited_s: float = 0.0
+    silences: list[str] = field(default_factory=list)  # of the last measurements, since one was answered otherwise
 
     def __post_init__(self) -> None:
         self.id = hashlib.sha256("\n".join(sorted(self.keys)).encode()).hexdigest()[:8]
@@ -88,10 +95,41 @@ class Sweep:
     def _measure(self, key: str, number: int, attempt: int) -> None:
         if key in self.failed or self.table.has_round(key, number, attempt):
             return
-        measurement = self.session.measure(self.file_of(key), self.timing.run_config())
+        measurement = self._time(key)
         self.table.add(key, number, measurement, attempt)
         if measurement.error:
             self.failed.add(key)
+        if len(self.silences) >= MOST_SILENT:
+            self._check_alive(measurement)
+
+    def _time(self, key: str) -> Measurement:
+        file = self.file_of(key)
+        found = self.session.measure(file, self.timing.run_config())
+        found = replace(found, error=found.error.replace(file.name, key))  # the file is gone when somebody reads it
+        if found.silence not in self.silences:
+            self.silences.clear()
+        if found.silence:
+            self.silences.append(found.silence)
+        return found
+
+    def _check_alive(self, last: Measurement) -> None:
+        """UserError where a row that was measured before gets no answer any more, or none ever got one."""
+        sound, silent = [key for key in self.keys if self._is_sound(key)], len(self.silences)
+        if not sound and silent < MOST_SILENT_AT_FIRST:
+            return
+        if sound and not self._time(sound[-1]).silence:
+            return
+        told = f", nor did {sound[-1]}, which was measured before" if sound else ""
+        complete = len(self.keys) - len(self.table.missing(self.keys, self.timing.rounds))
+        raise UserError(
+            f"{silent} measurements in a row {last.silence}{told}: the device hangs or is gone ({last.error}). "
+            f"{complete} of {len(self.keys)} rows are measured in all rounds, {len(sound)} in some; all is kept in "
+            f"{self.table.journal.path}: see to the device, then run the same command again to go on"
+        )
+
+    def _is_sound(self, key: str) -> bool:
+        rounds = self.table.rounds(key).values()
+        return key not in self.failed and not self.table.is_predicted(key) and any(not m.error for m in rounds)
 
     def _can_be_watched(self) -> bool:
         """Of very few rows, spans would be of one: the sentinel would take as long as they do."""
@@ -102,7 +140,7 @@ class Sweep:
 
     def _drifts(self, span: Span) -> bool:
         if span not in self.table.sentinels:
-            measurement = self.session.measure(self.file_of(self.sentinel), self.timing.run_config())
+            measurement = self._time(self.sentinel)
             self.table.add_sentinel(self.sentinel, span, measurement)
         return self.table.drift_pct(span) > self.timing.drift_pct
 
@@ -120,9 +158,9 @@ class Sweep:
             start_s = time.monotonic()
             time.sleep(GATE_POLL_S)
             self.progress(self.done, self.total, "waiting until the sentinel is as before")
-            measurement = self.session.measure(self.file_of(self.sentinel), self.timing.run_config())
+            measurement = self._time(self.sentinel)
             self.waited_s += time.monotonic() - start_s
-            if self.table.off_pct(measurement) <= self.timing.drift_pct:
+            if self.table.off_pct(measurement, self.id) <= self.timing.drift_pct:
                 return
 
     def _quarantine(self) -> None:

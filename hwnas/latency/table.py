@@ -259,13 +259,17 @@ class LatencyTable(Mapping[str, Measurement]):
         )
 
     def drift_pct(self, span: Span) -> float:
-        """How far the sentinel after a span was from the median of those before it; 0 while they are too few."""
-        spans = list(self.sentinels)
+        """How far the sentinel after a span was from the median of those before it; 0 while they are too few.
+
+        Of the same sweep: another one, of other rows, may have another sentinel.
+        """
+        spans = [s for s in self.sentinels if s.sweep == span.sweep]
         return _off_pct(self.sentinels[span], [self.sentinels[s] for s in spans[: spans.index(span)]])
 
-    def off_pct(self, sentinel: Measurement) -> float:
-        """The same of a sentinel that is not written down: how far it is from all that are."""
-        return _off_pct(math.nan if sentinel.error else sentinel.median_ms, list(self.sentinels.values()))
+    def off_pct(self, sentinel: Measurement, sweep: str) -> float:
+        """The same of a sentinel that is not written down: how far it is from all those of its sweep that are."""
+        before_ms = [ms for span, ms in self.sentinels.items() if span.sweep == sweep]
+        return _off_pct(math.nan if sentinel.error else sentinel.median_ms, before_ms)
 
     @property
     def errors(self) -> dict[str, str]:

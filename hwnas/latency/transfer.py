@@ -3,7 +3,9 @@
 log target = log source + correction, where the correction is a Gaussian process over features of the row: devices
 differ by a factor that changes slowly with shapes (Rasmussen and Williams 2006, equation 2.25). The rows to measure
 are those after which the process is surest of all the others (Sacks et al. 1989, integrated mean squared error); that
-depends on features alone, so they are known before anything is measured. Nothing is fitted but the correction itself:
+depends on features alone, so they are known before anything is measured. Operators are chosen by a shorter length scale
+than they are told by: with the long one the corners of the space come first, rows few others are like, and what is not
+smooth in those is taken for the trend of all. Nothing is fitted but the correction itself:
 five to twenty values do not tell length scales. Devices that do not differ smoothly are better told by one factor for
 all rows, and which of both is taken for a table the measured rows decide, each left out in turn.
 """
@@ -27,6 +29,7 @@ Floats = NDArray[np.float64]
 Latencies = Mapping[str, float]  # milliseconds by row key
 Features = Mapping[str, Sequence[float]]  # of each row, all of one length
 LENGTH_SCALE = 2.0  # root mean square over the standardised features
+CHOOSING_SCALE = 1.0  # the same when operators are chosen: docs/transfer.md
 NOISE = 0.1  # variance of what is no smooth function of the features, per variance of the correction
 FACTOR = 100.0  # variance of one factor for all rows, per variance of the correction: it is hardly known beforehand
 ENOUGH_TO_CHOOSE = 7  # fewer measured rows choose worse than not at all: docs/transfer.md
@@ -43,7 +46,8 @@ def choose_rows(source: Mapping[str, float], k: int, features: Features | None =
     if not 1 <= k <= len(keys):
         raise UserError(f"{k} rows to choose came; the table has {len(keys)}, allowed is 1 to {len(keys)}")
     candidates = _spread(log_ms, min(len(keys), max(k, MAX_CANDIDATES)))
-    covariance = _covariance(x[candidates], x[candidates])
+    x = x[candidates] * (LENGTH_SCALE / CHOOSING_SCALE if features is None else 1.0)
+    covariance = _covariance(x, x)
     return [keys[candidates[i]] for i in _most_telling(covariance, k)]
 
 

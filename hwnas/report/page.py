@@ -175,6 +175,8 @@ def _stages(events: Sequence[Record]) -> str:
 def _plan(plan: Record) -> str:
     if not plan:
         return ""
+    if not plan["operators"]:
+        return paragraph("No table: no operator was measured alone.")
     predicted = f", {plan['predicted']} predicted from another device's table" if plan.get("predicted") else ""
     return paragraph(
         f"{plan['space']} needs {plan['operators']} operators; {plan['measured']} were measured{predicted} at the plan."

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hwnas.latency import TablePredictor
-from hwnas.latency.fitting import base_of, from_record
+from hwnas.latency.fitting import METHOD_ALONE, base_of, from_record
 from hwnas.objective import goals, pareto_front, quality, worth
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
 from hwnas.search import landing
@@ -222,6 +222,8 @@ def layers(found: Findings) -> str:
     space, arch = build_space(config_of(winner, found.folder)), tuple(winner["arch"])
     predictor = from_record(space, found.predictor)
     base = base_of(predictor)
+    if base is None:
+        return paragraph(f"Predicted from {METHOD_ALONE}: no operator's own time is known.")
     correction = predictor.arch_ms(arch) / base.arch_ms(arch)
     bars = [_bar(base, correction, step, arch) for step in space.steps(arch)]
     if base.constant_ms:
@@ -275,6 +277,9 @@ def predicted_against_measured(found: Findings) -> str:
         f"{p['mape_pct']:.1f} % on average and {p['max_error_pct']:.1f} % at most; bias {p['bias_pct']:+.1f} %, "
         f"Kendall tau {p['kendall_tau']:.2f}. {p.get('steadiness', '')}"
     )
+    if aside := p.get("set_aside"):
+        first = f"{aside[0]['network']}: {aside[0]['reason']}"
+        text += f" {len(aside)} more could not be measured, and others took their place; first {first}."
     return paragraph(text) + plot("predicted", traces, "measured latency, ms", "predicted latency, ms")
 
 

@@ -12,6 +12,8 @@ from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
 NO_BASELINES = "none"
+NO_TABLE = "none"  # of --table: operators are not measured, whole networks alone tell the latency
+FEWEST_ALONE = 10  # of those, then; latency/learned.py refuses fewer
 DEFAULT_QAT_EPOCHS = 8  # of an export, which is no option of a run
 FEWEST_RANKED = 3  # networks of which an order says anything
 DEFAULT_LR = {"sgd": 0.2, "adamw": 0.004}  # per 128 images; allowed optimizers are its keys
@@ -109,6 +111,11 @@ class RunConfig:
         return tuple(dict.fromkeys(name.strip() for name in (self.objective or "").split(",") if name.strip()))
 
     @property
+    def has_table(self) -> bool:
+        """Whether operators are measured one by one."""
+        return self.table != NO_TABLE
+
+    @property
     def published(self) -> tuple[str, ...]:
         """The published networks that the winner is compared with, by their keys in `spaces.PUBLISHED`."""
         if self.baselines == NO_BASELINES:
@@ -141,6 +148,11 @@ class RunConfig:
                 raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
         if not 0 < self.confidence < 1:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
+        if not self.has_table and self.calibration_networks < FEWEST_ALONE:
+            raise UserError(
+                f"--table is {NO_TABLE} and --calibration-networks {self.calibration_networks}; without a table "
+                f"allowed is {FEWEST_ALONE} or more, as they are all that the latency is learned from"
+            )
         if self.method not in METHODS:
             raise UserError(f"--method is {self.method!r}; allowed are {', '.join(METHODS)}: see `hwnas methods`")
         if self.reward not in REWARDS:

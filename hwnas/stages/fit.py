@@ -1,75 +1,24 @@
 """fit: a few whole networks are measured, and the table sum is calibrated on them."""
 
-import itertools
-import random
-from collections.abc import Iterable, Iterator
-
-import numpy as np
+from collections.abc import Collection, Mapping
 
 from hwnas.devices import load_profile
 from hwnas.footprint import METRICS, fit_footprint
-from hwnas.latency import TablePredictor, fastest_and_slowest
-from hwnas.latency.fitting import Fit, fit_predictor
+from hwnas.latency import TablePredictor
+from hwnas.latency.fitting import Fit, fit_networks, fit_predictor
 from hwnas.latency.interpolation import interpolate
-from hwnas.latency.profiler import rows_to_measure
+from hwnas.latency.profiler import rows_to_measure, steadiness_told
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Arch, Space
-from hwnas.spaces.space import sees_image
+from hwnas.spaces.macs import op_macs
+from hwnas.stages.calibrating import SET_ASIDE, calibration_archs, measured_networks
 from hwnas.stages.fitted import PREDICTOR, made_from, predictor_stays
-from hwnas.stages.networks import (
-    CALIBRATION,
-    NetworkId,
-    measured_footprints,
-    measured_ms,
-    operator_table,
-    own_network,
-)
+from hwnas.stages.networks import measured_footprints, network_table, operator_table, own_network
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.storage import Record
 
-CANDIDATES_PER_NETWORK = 20
-
-
-def calibration_archs(predictor: TablePredictor, count: int, seed: int) -> tuple[list[Arch], list[Arch]]:
-    """(one half spread over the latencies of the space, as a fit must hold at both ends; the other half at random).
-
-    Random, as an interval promises its coverage for networks that are drawn as those were that it comes from. A network
-    that does not look at its image is a constant, and tells nothing of the device.
-    """
-    rng = random.Random(f"fit/{seed}")
-    spread = spread_over_latency(predictor, count - count // 2, rng)
-    samples = (predictor.space.sample(rng) for _ in range(count // 2 * CANDIDATES_PER_NETWORK))
-    drawn = dict.fromkeys(itertools.islice(_telling(predictor.space, samples), count // 2))
-    return spread, [arch for arch in drawn if arch not in spread]
-
-
-def spread_over_latency(predictor: TablePredictor, count: int, rng: random.Random) -> list[Arch]:
-    """The fastest architecture, the slowest, and random ones at even steps of the logarithm of predicted latency.
-
-    Logarithm, as relative errors are what is minimised. The ends themselves: a sum that suits the networks which it was
-    fitted on may be off by any factor beyond them.
-    """
-    ends = fastest_and_slowest(predictor)
-    pool = [*ends, *(predictor.space.sample(rng) for _ in range(count * CANDIDATES_PER_NETWORK))]
-    pool += [_between(*ends, share, rng) for share in (i / len(pool) for i in range(len(pool)))]
-    pool = sorted(_telling(predictor.space, set(pool)))
-    log_ms, chosen = np.log(predictor.latency_ms(pool)), list[int]()
-    for wanted in np.linspace(log_ms.min(), log_ms.max(), min(count, len(pool))):
-        distance = np.abs(log_ms - wanted)
-        distance[chosen] = np.inf
-        chosen.append(int(distance.argmin()))
-    return [pool[i] for i in chosen]
-
-
-def _telling(space: Space, archs: Iterable[Arch]) -> Iterator[Arch]:
-    """Those of networks that look at their image."""
-    return (arch for arch in archs if sees_image(space.steps(arch)))
-
-
-def _between(fast: Arch, slow: Arch, share: float, rng: random.Random) -> Arch:
-    """Every decision from `slow` with probability `share`, else from `fast`."""
-    return tuple(s if rng.random() < share else f for f, s in zip(fast, slow, strict=True))
+START_MACS = 1e6  # what an operator takes whatever its size, as multiply-adds: some 0.05 ms of a phone's core
 
 
 def run_stage(run: Run) -> None:
@@ -82,11 +31,18 @@ def run_stage(run: Run) -> None:
         say(why)
     if stays:
         return
-    op_ms, doubts = complete_rows(run, space, table)
-    spread, drawn = calibration_archs(TablePredictor(space, op_ms), run.config.calibration_networks, run.config.seed)
-    archs = [*spread, *drawn]
-    measured, footprints = _measure(run, [own_network(run, space, arch) for arch in archs])
-    fit = fit_predictor(space, op_ms, archs, measured, doubts, len(drawn))
+    op_ms, doubts = complete_rows(run, space, table) if run.config.has_table else ({}, {})
+    ordering, count, seed = ordered_by(space, op_ms), run.config.calibration_networks, run.config.seed
+
+    def choose(aside: Collection[Arch]) -> tuple[list[Arch], list[Arch]]:
+        return calibration_archs(ordering, count, seed, aside)
+
+    archs, measured, drawn = measured_networks(run, space, choose)
+    footprints = _footprints(run, space, archs)
+    if run.config.has_table:
+        fit = fit_predictor(space, op_ms, archs, measured, doubts, drawn)
+    else:
+        fit = fit_networks(space, archs, measured, drawn)
     told = [metric for metric in METRICS if all(metric in footprint for footprint in footprints)]
     sizes = {metric: fit_footprint(space, archs, [footprint[metric] for footprint in footprints]) for metric in told}
     record = fit.as_record()
@@ -95,10 +51,11 @@ def run_stage(run: Run) -> None:
         {
             **record,
             "networks": _networks(fit, archs),
+            "set_aside": run.journal(SET_ASIDE).records,
             "made_from": made_from(run, space, table, archs, guessed=bool(doubts)),
             "footprint": {metric: size.as_record() for metric, size in sizes.items()},
             "identity": table.identity,
-            "steadiness": str(table.steadiness([key for key in op_ms if key in table], profile.timing.drift_pct)),
+            "steadiness": _steadiness(run, op_ms, table),
         },
     )
     say(
@@ -108,12 +65,26 @@ def run_stage(run: Run) -> None:
     )
 
 
-def _measure(run: Run, networks: list[NetworkId]) -> tuple[list[float], list[dict[str, float]]]:
-    """Milliseconds, and size and memory by metric, of each."""
-    with progress("measuring whole networks") as report:
-        measured = measured_ms(run, networks, report, CALIBRATION)
+def ordered_by(space: Space, op_ms: Mapping[str, float]) -> TablePredictor:
+    """By what calibration networks are spread: the table's sum; without one, multiply-adds and a start for each."""
+    if op_ms:
+        return TablePredictor(space, op_ms)
+    return TablePredictor(space, {key: START_MACS + op_macs(spec) for key, spec in rows_to_measure(space).items()})
+
+
+def _steadiness(run: Run, op_ms: Mapping[str, float], table: LatencyTable) -> str:
+    """Of the rows that the predictor follows from: the table's, or without one the whole networks'."""
+    profile = load_profile(run.config.on)
+    if not op_ms:
+        networks = network_table(run)
+        return steadiness_told(networks, profile, networks)
+    return steadiness_told([key for key in op_ms if key in table], profile, table)
+
+
+def _footprints(run: Run, space: Space, archs: list[Arch]) -> list[dict[str, float]]:
+    """Size and memory by metric of each."""
     with progress("measuring their memory") as report:
-        return measured, measured_footprints(run, networks, report)
+        return measured_footprints(run, [own_network(run, space, arch) for arch in archs], report)
 
 
 def _networks(fit: Fit, archs: list[Arch]) -> list[Record]:

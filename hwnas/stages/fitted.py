@@ -21,7 +21,8 @@ COMES_OF_IT = ("supernet.pt", "trials.jsonl")  # hours, which another predictor 
 
 def made_from(run: Run, space: Space, table: LatencyTable, archs: Iterable[Iterable[int]], guessed: bool) -> Record:
     """What `predictor.json` notes of the rows and networks that it is fitted on; a guess follows from every row."""
-    rows = {**dict.fromkeys(rows_to_measure(space)), **(dict.fromkeys(table) if guessed else {})}
+    needed = rows_to_measure(space) if run.config.has_table else {}
+    rows = {**dict.fromkeys(needed), **(dict.fromkeys(table) if guessed else {})}
     measured = network_table(run)
     networks = [own_network(run, space, tuple(arch)).key for arch in archs]
     return {

@@ -61,7 +61,8 @@ def run_stage(run: Run) -> None:
 
 
 def _footprint(run: Run, path: Path, profile: Profile) -> dict[str, float]:
-    return footprint_of(path, profile, memory_needed=run.config.max_peak_memory_mb is not None)
+    needed = run.config.max_peak_memory_mb is not None
+    return footprint_of(path, profile, needed, path.name)
 
 
 def verdict(median_ms: float, budget_ms: float) -> str:

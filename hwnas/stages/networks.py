@@ -1,6 +1,5 @@
 """Whole networks in a run: which they are, how they are described, and their measured latency."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +16,10 @@ from hwnas.spaces import Arch, Space, SpaceConfig, build_space, config_of, macs,
 from hwnas.stages.config import option
 from hwnas.stages.progress import Report
 from hwnas.stages.run import Run
-from hwnas.storage import Record, write_text
+from hwnas.storage import Record, scratch, write_text
 
 CALIBRATION, CANDIDATES = "networks.jsonl", "candidates.jsonl"  # whole networks that fit measures, and select
+NETWORKS = "whole networks"  # what the rows of these are called
 SUFFIX = ".jsonl"  # of a latency table
 
 
@@ -74,7 +74,7 @@ def operator_table(run: Run, profile: Profile) -> LatencyTable:
     One that came with hwnas is copied into the run, and stays as it is.
     """
     own, named, wanted = run.file("table.jsonl"), run.config.table, _identity(run, profile)
-    if named is None:
+    if named is None or not run.config.has_table:
         return LatencyTable(own, wanted)
     if named.endswith(SUFFIX) and not Path(named).exists() and Path(named).parent.is_dir():
         return LatencyTable(Path(named), wanted)  # a new one
@@ -96,17 +96,23 @@ def network_table(run: Run, file: str = CALIBRATION) -> LatencyTable:
     return LatencyTable(run.file(file), _identity(run, load_profile(run.config.on)), row="network")
 
 
-def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> list[float]:
-    """Median latency of each network on the run's device; what the file lacks is measured now.
+def measure_networks(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> LatencyTable:
+    """The table of the file, with every network measured, or written down as failed; what it lacks is measured now.
 
     Rows of one file tell how fast the machine was, and so change each other's medians a little: what a predictor
     follows from has a file of its own, CALIBRATION, to which nothing comes later.
     """
-    profile, table = load_profile(run.config.on), network_table(run, file)
+    table = network_table(run, file)
     rows = {network.key: network.space.ops(network.arch) for network in networks}
-    measure_rows(rows, profile, table, run.config.seed, report)
-    check_measured(rows, profile, table, "whole networks")
-    return [table[network.key].median_ms for network in networks]
+    measure_rows(rows, load_profile(run.config.on), table, run.config.seed, report)
+    return table
+
+
+def measured_ms(run: Run, networks: Sequence[NetworkId], report: Report, file: str) -> list[float]:
+    """Median latency of each network on the run's device; UserError where one cannot be measured."""
+    table, keys = measure_networks(run, networks, report, file), [network.key for network in networks]
+    check_measured(keys, load_profile(run.config.on), table, NETWORKS)
+    return [table[key].median_ms for key in keys]
 
 
 def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report) -> list[dict[str, float]]:
@@ -119,18 +125,22 @@ def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report)
     needed = run.config.max_peak_memory_mb is not None
     usable = [r for r in journal.records if r.get("on") == on and (not needed or "peak_memory_mb" in r)]
     known = {record["network"]: record for record in usable}
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+    with scratch() as folder:
         for number, network in enumerate(networks):
             report(number, len(networks), network.key)
             if network.key not in known:
-                path = build_model(network.space.ops(network.arch), profile, Path(folder), "model")
-                known[network.key] = {"network": network.key, "on": on, **footprint_of(path, profile, needed)}
+                path = build_model(network.space.ops(network.arch), profile, folder, "model")
+                known[network.key] = {
+                    "network": network.key,
+                    "on": on,
+                    **footprint_of(path, profile, needed, network.key),
+                }
                 journal.append(known[network.key])
     found = [known[network.key] for network in networks]
     return [{metric: record[metric] for metric in METRICS if metric in record} for record in found]
 
 
-def footprint_of(path: Path, profile: Profile, memory_needed: bool) -> dict[str, float]:
+def footprint_of(path: Path, profile: Profile, memory_needed: bool, name: str) -> dict[str, float]:
     """File size of a model file, and its peak memory where the profile's device tells it.
 
     UserError where it does not, and the memory is needed.
@@ -142,8 +152,8 @@ def footprint_of(path: Path, profile: Profile, memory_needed: bool) -> dict[str,
     if not memory_needed:
         return size_mb
     raise UserError(
-        f"the memory of {path.name} could not be measured on {profile.name}: {memory.error}; leave out "
-        f"{option('max_peak_memory_mb')}, or measure on a device that tells it"
+        f"the memory of {name} could not be measured on {profile.name}: {memory.error.replace(path.name, name)}; leave "
+        f"out {option('max_peak_memory_mb')}, or measure on a device that tells it"
     )
 
 
@@ -154,16 +164,20 @@ def measure_together(
 
     Files as they are, networks with random weights; both by label. UserError where one does not run.
     """
-    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, open_device(profile).session() as session:
+    with scratch() as folder, open_device(profile).session() as session:
         built = {
-            label: build_model(network.space.ops(network.arch), profile, Path(folder), f"model{number}")
+            label: build_model(network.space.ops(network.arch), profile, folder, f"model{number}")
             for number, (label, network) in enumerate(networks.items())
         }
         paths = {**files, **built}
         measured = measure_in_turn(session, paths, profile.timing.rounds, profile.timing.run_config())
     for label, measurement in measured.items():
         if measurement.error:
-            raise UserError(f"{paths[label]} could not be measured on {profile.name}: {measurement.error}")
+            path, name = paths[label], networks[label].key if label in networks else str(paths[label])
+            raise UserError(
+                f"{name} could not be measured on {profile.name}: {measurement.error.replace(path.name, name)}; "
+                "run the same command again"
+            )
     return measured
 
 

@@ -12,6 +12,10 @@ def run_stage(run: Run) -> None:
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
+    if not run.config.has_table:
+        run.write("plan.json", {"space": space.name, "operators": 0, "measured": 0, "remaining": 0, "estimated_s": 0.0})
+        say(f"no operator of {space.name} will be measured: its latency is learned from whole networks, by `hwnas fit`")
+        return
     needed = rows_to_measure(space)
     to_measure = rows_without_prediction(space, table)
     remaining, predicted = len(rows_to_go(run, space, table)), len(needed) - len(to_measure)

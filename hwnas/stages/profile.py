@@ -1,7 +1,13 @@
 """profile: measures every operator that the table lacks."""
 
 from hwnas.devices import load_profile
-from hwnas.latency.profiler import check_measured, profile_space, rows_to_measure, rows_without_prediction
+from hwnas.latency.profiler import (
+    check_measured,
+    profile_space,
+    rows_to_measure,
+    rows_without_prediction,
+    steadiness_told,
+)
 from hwnas.stages.fitted import rows_to_go
 from hwnas.stages.networks import operator_table
 from hwnas.stages.progress import progress
@@ -10,6 +16,9 @@ from hwnas.stages.run import Run, say
 
 def run_stage(run: Run) -> None:
     """Completes `table.jsonl`; UserError naming the operators that the device cannot run."""
+    if not run.config.has_table:
+        say("--table none: no operator is measured")
+        return
     profile = load_profile(run.config.on)
     table = operator_table(run, profile)  # before the images are read: it may be the wrong one
     space = run.space
@@ -22,4 +31,4 @@ def run_stage(run: Run) -> None:
     else:
         check_measured(rows_without_prediction(space, table), profile, table)
     say(f"{len(table)} operators are in {table.journal.path}")
-    say(str(table.steadiness([key for key in rows_to_measure(space) if key in table], profile.timing.drift_pct)))
+    say(steadiness_told([key for key in rows_to_measure(space) if key in table], profile, table))

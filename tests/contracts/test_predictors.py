@@ -8,6 +8,7 @@ import torch
 
 from hwnas.errors import UserError
 from hwnas.latency import RelativeErrors, TablePredictor, calibrate, fastest_and_slowest
+from hwnas.latency.corrections import CORRECTIONS
 from hwnas.latency.learned import NetworkRegressor, ResidualPredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.spaces import SPACES, SpaceConfig, build_space
@@ -57,9 +58,18 @@ def fit_table(space, archs, measured_ms):
     return TablePredictor(space, plain.op_ms, found.weights, RelativeErrors.of(measured_ms, found.left_out_ms))
 
 
+def fit_corrected(kind):
+    """By this kind alone."""
+
+    def fit(space, archs, measured_ms):
+        return ResidualPredictor.fit_left_out(space, table_of(space), archs, measured_ms, kinds=(kind,))[0]
+
+    return fit
+
+
 FITS = {
     "table": fit_table,
-    "residual": lambda space, archs, measured_ms: ResidualPredictor.fit(space, table_of(space), archs, measured_ms),
+    **{kind: fit_corrected(kind) for kind in CORRECTIONS},
     "network": NetworkRegressor.fit,
 }
 

@@ -1,12 +1,13 @@
 """The predictor that does best on networks left out."""
 
+import json
 import random
 
 import numpy as np
 import pytest
 
-from hwnas.latency.fitting import base_of, fit_predictor, from_record
-from hwnas.latency.learned import ResidualPredictor
+from hwnas.latency.fitting import METHOD_ALONE, base_of, fit_networks, fit_predictor, from_record
+from hwnas.latency.learned import NetworkRegressor, ResidualPredictor
 from hwnas.latency.predictors import TablePredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.spaces import SpaceConfig, build_space
@@ -63,6 +64,29 @@ def test_intervals_come_from_the_networks_drawn_at_random():
     np.testing.assert_allclose(again.interval_ms(ARCHS, 0.9), fits[0].predictor.interval_ms(ARCHS, 0.9))
 
 
+@pytest.mark.parametrize("is_misleading", [True, False])
+def test_a_table_is_left_out_where_it_misleads_only(is_misleading):
+    """Rows of random times tell nothing of networks, in which large kernels are three times as slow."""
+    rng = np.random.default_rng(0)
+    true_ms = {key: (3 if "-k7" in key else 1) * ms for key, ms in OP_MS.items()}
+    measured = TablePredictor(SPACE, true_ms).latency_ms(ARCHS)
+    op_ms = {key: float(rng.lognormal(0, 2)) for key in OP_MS} if is_misleading else true_ms
+    fit = fit_predictor(SPACE, op_ms, ARCHS[:40], measured[:40])
+    assert isinstance(fit.predictor, NetworkRegressor) == is_misleading
+    assert (fit.method == METHOD_ALONE) == is_misleading
+    assert (base_of(fit.predictor) is None) == is_misleading
+    assert np.abs(fit.predictor.latency_ms(ARCHS[40:]) / measured[40:] - 1).mean() < 0.06
+
+
+def test_what_is_written_of_a_regression_predicts_the_same():
+    fit = fit_networks(SPACE, ARCHS[:40], measured_ms(0.5)[:40], drawn=20)
+    pairs = zip(fit.measured_ms.tolist(), fit.left_out_ms.tolist(), strict=True)
+    record = fit.as_record() | {"networks": [{"measured_ms": m, "left_out_ms": p} for m, p in pairs]}
+    again = from_record(SPACE, json.loads(json.dumps(record)))
+    np.testing.assert_allclose(again.latency_ms(ARCHS), fit.predictor.latency_ms(ARCHS))
+    np.testing.assert_allclose(again.interval_ms(ARCHS, 0.9), fit.predictor.interval_ms(ARCHS, 0.9))
+
+
 def test_two_networks_are_enough_for_a_scale():
     fit = fit_predictor(SPACE, OP_MS, ARCHS[:2], 1.2 * TablePredictor(SPACE, OP_MS).latency_ms(ARCHS[:2]))
     assert fit.method == "table"
@@ -78,6 +102,8 @@ def test_guessed_rows_widen_the_interval():
     assert (widths[1][with_them] > widths[0][with_them]).all()
     np.testing.assert_allclose(widths[1][~with_them], widths[0][~with_them])
     assert (unsure.upper_ms(ARCHS, 0.9) >= sure.upper_ms(ARCHS, 0.9)).all()
+    doubtful = fit_predictor(SPACE, OP_MS, ARCHS[:40], measured, dict.fromkeys(OP_MS, 9.0)).predictor
+    assert (doubtful.interval_ms(ARCHS, 0.9)[0] == 0).all()  # and not less: nothing takes less than no time
     budget_ms = 1.05 * float(np.median(measured))
     chances = [p.probability_within(ARCHS, budget_ms) for p in (sure, unsure)]
     assert np.abs(chances[1] - 0.5)[with_them].mean() < np.abs(chances[0] - 0.5)[with_them].mean()

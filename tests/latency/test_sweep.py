@@ -9,7 +9,7 @@ import pytest
 from hwnas.devices import FakeDevice, Measurement, Timing, load_profile
 from hwnas.latency import profiler
 from hwnas.latency import sweep as sweeping
-from hwnas.latency.profiler import identity, middling, profile_space, rows_to_measure, unfinished
+from hwnas.latency.profiler import identity, measure_rows, middling, profile_space, rows_to_measure, unfinished
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import SpaceConfig, build_space
 from hwnas.spaces.macs import macs
@@ -93,6 +93,56 @@ def test_a_device_that_stays_slow_is_not_measured_for_ever(sweep):
     table = sweep(lambda number, records: 1.3 if records > 80 else 1.0)
     attempts = {r.get("attempt", 0) for r in table.journal.records[1:]}
     assert attempts == set(range(1 + TIMING.remeasure))
+
+
+def test_the_sentinel_of_another_sweep_is_no_judge(tmp_path, monkeypatch):
+    """It is another row, where the rows are others: that it takes another time is no drift."""
+    table = table_at(tmp_path / "t.jsonl")
+    monkeypatch.setattr(profiler, "open_device", a_device(table, quiet))
+    by_work = sorted(ROWS, key=lambda key: macs((ROWS[key],)))
+    for keys in (by_work[:20], by_work):
+        measure_rows({key: (ROWS[key],) for key in keys}, PROFILE, table)
+    assert len({record["sentinel"] for record in table.journal.records[1:] if "sentinel" in record}) == 2
+    assert max(table.drifts_pct()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_rows_that_get_no_answer_do_not_end_a_sweep_while_others_do(tmp_path, monkeypatch, first):
+    """Their models are at fault, not the device: even where only they are left to measure."""
+    silent = set(list(ROWS)[:20])
+
+    class Device(FakeDevice):
+        @contextmanager
+        def session(self):
+            yield self
+
+        def measure(self, model, config):
+            number = int(model.name.partition(".")[0].removeprefix("model"))
+            if list(ROWS)[number] in silent:
+                return Measurement(error="no answer", silence="did not answer in time")
+            return FakeDevice.measure(self, model, config)
+
+    monkeypatch.setattr(profiler, "open_device", Device)
+    table = table_at(tmp_path / "t.jsonl")
+    for _ in range(1 if first else 2):
+        profile_space(SPACE, PROFILE, table)
+    assert set(table.errors) == silent
+    assert set(table) == set(ROWS) - silent
+
+
+@pytest.mark.parametrize(("told", "part"), [({}, "max_temperature_c has no effect"), ({"temperature_c": 30.0}, "")])
+def test_a_gate_that_has_no_effect_is_told_once(tmp_path, monkeypatch, told, part):
+    class Device(FakeDevice):
+        def conditions(self):
+            return told
+
+    monkeypatch.setattr(profiler, "open_device", Device)
+    said, table = list[str](), table_at(tmp_path / "t.jsonl")
+    profile = PROFILE.model_copy(update={"timing": TIMING.model_copy(update={"max_temperature_c": 60.0})})
+    profile_space(SPACE, profile, table, progress=lambda done, total, what: said.append(what))
+    assert sum("has no effect" in what for what in said) == bool(part)
+    assert ("has no effect" in profiler.steadiness_told(ROWS, profile, table)) == bool(part)
+    assert said[0].startswith(part)
 
 
 class Clock:
@@ -242,7 +292,7 @@ def test_a_hot_device_is_waited_for_within_bounds(sweep, monkeypatch):
     slept, clock = [], iter(range(10**6))
     monkeypatch.setattr("hwnas.latency.sweep.time.sleep", slept.append)
     monkeypatch.setattr("hwnas.latency.sweep.time.monotonic", lambda: float(next(clock)))
-    hot = iter([80.0, 80.0])
+    hot = iter([80.0, 80.0, 80.0])  # looked at once before, to see whether it tells a temperature
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": next(hot, 40.0)})
     timing = TIMING.model_copy(update={"max_temperature_c": 60.0, "cooldown_s": 0.5})
     profile, said = PROFILE.model_copy(update={"timing": timing}), []

@@ -1,57 +1,21 @@
-"""Which whole networks a predictor is fitted on, and when it is fitted anew."""
+"""When a predictor is fitted anew."""
 
 import itertools
 import math
-import random
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from quick import QUICK
 
 from hwnas.devices.fake import FakeDevice
-from hwnas.latency import TablePredictor, fastest_and_slowest
-from hwnas.latency.profiler import rows_to_measure
+from hwnas.latency.learned import MIN_NETWORKS
 from hwnas.latency.table import LatencyTable
-from hwnas.spaces import SpaceConfig, build_space
-from hwnas.spaces.macs import op_macs
-from hwnas.spaces.space import sees_image
-from hwnas.stages.fit import calibration_archs, spread_over_latency
+from hwnas.stages.config import FEWEST_ALONE
 from hwnas.storage import Journal, read_json
 
 TINY = Path(__file__).with_name("tiny_space.yaml")
 KEPT_FILES = ("predictor.json", "networks.jsonl", "footprints.jsonl", "feasible.json")
-
-
-def plain(space_name):
-    space = build_space(SpaceConfig(space_name, 64, 10))
-    return TablePredictor(space, {key: 0.01 + op_macs(spec) / 1e7 for key, spec in rows_to_measure(space).items()})
-
-
-@pytest.mark.parametrize("space_name", ["proxyless_small", "proxyless_small_elastic"])
-def test_the_ends_of_the_space_are_measured_and_even_steps_between_them(space_name):
-    predictor = plain(space_name)
-    archs = spread_over_latency(predictor, 10, random.Random(0))
-    fast, slow = fastest_and_slowest(predictor)
-    assert (archs[0], archs[-1]) == (fast, slow)
-    steps = np.diff(np.log(predictor.latency_ms(archs)))
-    even = np.log(predictor.arch_ms(slow) / predictor.arch_ms(fast)) / 9
-    assert steps.max() < 2 * even
-    assert (steps[3:] > 0.5 * even).all()  # the few fastest of a chain have nothing between them
-
-
-def test_a_constant_is_no_end_of_a_space():
-    predictor = plain("nas_bench_201")
-    archs = spread_over_latency(predictor, 10, random.Random(0))
-    assert not sees_image(predictor.space.steps(fastest_and_slowest(predictor)[0]))
-    assert all(sees_image(predictor.space.steps(arch)) for arch in archs)
-
-
-@pytest.mark.parametrize("count", [2, 5, 20])
-def test_as_many_networks_are_measured_as_were_asked_for(count):
-    spread, drawn = calibration_archs(plain("proxyless_small"), count, 0)
-    assert len({*spread, *drawn}) == len(spread) + len(drawn) == count
-    assert len(drawn) == count // 2
 
 
 @pytest.fixture
@@ -140,3 +104,53 @@ def test_what_a_predictor_was_fitted_for_may_not_change_where_the_table_is_anoth
     told = hwnas("plan", "--width-mult", "0.5", "--out", shared[1]).stderr
     assert "--width-mult is 0.5 now but 0.25 in" in told
     assert "predictor.json came of it" in told
+
+
+def without_table(data, run):
+    """Options of a run whose latencies come from whole networks alone."""
+    return (
+        *QUICK[2:],
+        "--data",
+        data,
+        "--calibration-networks",
+        "12",
+        "--table",
+        "none",
+        "--space",
+        TINY,
+        "--out",
+        run,
+    )
+
+
+def test_without_a_table_everything_works_on_whole_networks_alone(hwnas, few_digits, tmp_path):
+    run = tmp_path / "run"
+    done = hwnas("generate", *without_table(few_digits, run))
+    assert done.returncode == 0, done.stderr
+    assert "its latency is learned from whole networks, by `hwnas fit`" in done.stderr
+    assert "calibrated on 12 networks by whole networks, without a table" in done.stderr
+    assert not (run / "table.jsonl").exists()
+    record, measured = read_json(run / "predictor.json"), read_json(run / "measure.json")
+    assert record["regression"]["weights_ms"]
+    assert (record["op_ms"], record["made_from"]["rows"]) == ({}, {})
+    assert "95 % intervals of the rows: +-" in record["steadiness"]
+    assert measured["predicted_ms"] == pytest.approx(measured["median_ms"], rel=0.3)
+    page = (run / "report.html").read_text()
+    assert "Predicted from whole networks, without a table: no operator" in page
+    assert "No table: no operator was measured alone." in page
+    before = (run / "predictor.json").read_bytes()
+    assert "nothing that it was fitted on has changed" in hwnas("fit", "--out", run).stderr
+    assert (run / "predictor.json").read_bytes() == before
+
+
+def test_without_a_table_ten_networks_are_the_fewest(hwnas, tmp_path):
+    assert FEWEST_ALONE == MIN_NETWORKS
+    done = hwnas("plan", *QUICK, "--table", "none", "--out", tmp_path / "run")
+    assert "hwnas: --table is none and --calibration-networks 5; without a table allowed is 10 or more" in done.stderr
+
+
+def test_a_gradient_goes_through_a_predictor_without_a_table(hwnas, few_digits, tmp_path):
+    run = tmp_path / "run"
+    done = hwnas("search", *without_table(few_digits, run), "--method", "proxyless")
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "front.json")["front"]

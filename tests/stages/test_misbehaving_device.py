@@ -13,6 +13,7 @@ from quick import started
 from hwnas.devices import DEVICES
 from hwnas.devices.local import LocalDevice
 from hwnas.latency.profiler import rows_to_measure
+from hwnas.latency.sweep import MOST_SILENT, MOST_SILENT_AT_FIRST
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import SpaceConfig, build_space
 
@@ -87,6 +88,7 @@ def test_a_sweep_outlives_a_misbehaving_device_and_a_sane_one_completes_it(hwnas
     assert set(table.errors) == {ROWS[number] for number in BAD_ROWS}
     for number, part in BAD_ROWS.items():
         assert part in table.errors[ROWS[number]]
+        assert "model" not in table.errors[ROWS[number]]  # the row's own name, and not that of a file that is gone
     assert set(table) == set(ROWS) - set(table.errors)
     assert {len(table.rounds(key)) for key in table} == {3}
     before, sound = (run / "table.jsonl").read_bytes(), {key: dict(table.rounds(key)) for key in table}
@@ -100,14 +102,34 @@ def test_a_sweep_outlives_a_misbehaving_device_and_a_sane_one_completes_it(hwnas
     assert {key: completed.rounds(key) for key in table} == sound  # what was sound was not measured again
 
 
-def test_a_device_that_is_gone_fails_every_row_once(hwnas, device_with, tmp_path):
+def test_a_device_that_is_gone_ends_the_sweep_after_a_few_rows(hwnas, device_with, tmp_path):
     starts = tmp_path / "starts"
     device_with(f"open({str(starts)!r}, 'a').write('x'); raise SystemExit('no such device')")
     done = hwnas("profile", *options(profile_at(tmp_path / "mine.yaml"), tmp_path / "run"))
     assert done.returncode == 1
-    assert f"{len(ROWS)} operators could not be measured on mine" in done.stderr
+    assert "hwnas: 8 measurements in a row ended the measuring process: the device hangs or is gone" in done.stderr
     assert "no such device" in done.stderr
-    assert len(starts.read_text()) == len(ROWS)
+    assert f"0 of {len(ROWS)} rows are measured in all rounds" in done.stderr
+    assert len(starts.read_text()) == MOST_SILENT_AT_FIRST
+
+
+def test_a_device_that_hangs_in_the_middle_costs_a_few_timeouts_and_no_row(hwnas, device_with, monkeypatch, tmp_path):
+    """Each measuring process is stopped for real once so many rows were measured."""
+    seen, answered = tmp_path / "seen", len(ROWS) + 30
+    profile, run = profile_at(tmp_path / "mine.yaml", timeout_s=0.5), tmp_path / "run"
+    count = f"open({str(seen)!r}, 'a').write('x') and len(open({str(seen)!r}).read())"
+    stops = "os.kill(os.getpid(), signal.SIGSTOP)"
+    device_with(BAD_WORKER.replace("if number in BAD:", f"if {count} > {answered}:").replace("BAD[number]()", stops))
+    done = hwnas("profile", *options(profile, run))
+    assert done.returncode == 1
+    assert "hwnas: 3 measurements in a row did not answer in time, nor did " in done.stderr
+    assert f"{run / 'table.jsonl'}: see to the device, then run the same command again to go on" in done.stderr
+    assert len(seen.read_text()) == answered + MOST_SILENT + 1
+    before = (run / "table.jsonl").read_bytes()
+    device_with(BAD_WORKER.replace("if number in BAD:", "if False:"))
+    assert hwnas("profile", *options(profile, run)).returncode == 0
+    assert (run / "table.jsonl").read_bytes().startswith(before)
+    assert {len(LatencyTable.read(run / "table.jsonl").rounds(key)) for key in ROWS} == {3}
 
 
 def test_a_row_that_fails_in_a_later_round_only_is_named_too(hwnas, device_with, tmp_path):

@@ -405,6 +405,23 @@ def test_choose_refuses_a_number_of_rows_that_there_is_not(hwnas, measured, rows
     assert_refused(hwnas("table", "choose", measured, "--rows", rows), "allowed is 1 to 52")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("merge", "A", "A", "--out"),
+        ("import", "tunas", "A", "--out"),
+        ("choose", "A", "--out"),
+        ("transfer", "A", "A", "--out"),
+        ("measure", "--on", "fake", "--space", "proxyless_small", "--out"),
+        ("compare", "A", "A", "--plot"),
+    ],
+)
+def test_a_folder_is_no_file_to_write(hwnas, measured, tmp_path, command):
+    done = hwnas("table", *(measured if part == "A" else part for part in command), tmp_path)
+    assert done.returncode == 1
+    assert f"hwnas: {command[-1]} {tmp_path} is a folder; give a file in it" in done.stderr
+
+
 def test_choose_does_not_overwrite(hwnas, measured, tmp_path):
     before = measured.read_bytes()
     assert_refused(hwnas("table", "choose", measured, "--out", measured), "exists and is not overwritten")

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from hwnas.errors import unknown
+from hwnas.errors import UserError, unknown
 from hwnas.latency.importers import hw_nas_bench_fbnet, nn_meter, once_for_all, proxyless, tunas
 from hwnas.latency.importers.imported import Imported
+from hwnas.latency.importers.likely import hint
 from hwnas.latency.table import write_new_table
 
 Importer = Callable[[Path, str | None], Imported]  # the peer's file, and --device: which of its devices, or its name
@@ -22,7 +23,10 @@ def import_table(format_name: str, path: Path, out: Path, device: str | None = N
     """Writes the peer's file as a latency table; how many rows it has."""
     if format_name not in IMPORTERS:
         raise unknown("format", format_name, IMPORTERS)
-    imported = IMPORTERS[format_name](path, device)
+    try:
+        imported = IMPORTERS[format_name](path, device)
+    except UserError as error:
+        raise UserError(f"{error}{hint(format_name, path)}") from None
     write_new_table(out, imported.identity, [row.as_record() for row in imported.rows])
     return len(imported.rows)
 

@@ -44,7 +44,10 @@ def _differences(path: Path, device: str, table: Any, options: list[tuple[OpSpec
 def read(path: Path, device: str | None) -> Imported:
     """The table of one of the file's devices."""
     content = read_json_mapping(path)
-    name = chosen_device(path, device, tuple(content))
+    devices = tuple(name for name, table in content.items() if isinstance(table, dict))
+    if not devices:
+        raise malformed(path, "holds no device", f'{{DEVICE: {{"{BASE}": 5.0, "{DIFFERENCES}": [...]}}}}')
+    name = chosen_device(path, device, devices)
     space = build_space(SPACE)
     rows = difference_rows(_differences(path, name, content[name], layers(space)))
     base_ms = number(path, f"{BASE} of {name}", content[name].get(BASE))

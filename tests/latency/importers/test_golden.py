@@ -14,6 +14,7 @@ from hwnas.latency.importers import hw_nas_bench_fbnet, import_table
 from hwnas.latency.interpolation import interpolate
 from hwnas.latency.profiler import identity, rows_to_measure
 from hwnas.latency.table import IDENTITY_KEYS, LatencyTable
+from hwnas.latency.transfer import choose_rows, transfer
 from hwnas.spaces import PUBLISHED, SpaceConfig, build_space, published_arch
 from hwnas.spaces.chain import SKIP
 
@@ -174,6 +175,24 @@ def test_nn_meter_json_and_csv_give_the_same_rows(tmp_path):
     assert medians_ms(from_json) == medians_ms(imported("nn-meter", path, tmp_path / "csv", "pixel1"))
     assert from_json.identity["device"] == "pixel1"
     assert from_json.identity["left_out"] == "1 rows of other kinds"
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_five_chosen_blocks_tell_more_of_another_phone_than_random_ones(tmp_path, version):
+    path = peers.shared("nnmeter_mbconv_lut", f"mbconv_{version}.csv")
+    source, target = (medians_ms(imported("nn-meter", path, folder(tmp_path, n), n)) for n in ("pixel1", "xiaomi11"))
+
+    def mape(keys):
+        found = transfer(source, {key: target[key] for key in keys})
+        return np.mean([abs(found[key] / ms - 1) for key, ms in target.items()])
+
+    by_chance = [mape(random.Random(seed).sample(list(source), 5)) for seed in range(20)]
+    assert mape(choose_rows(source, 5)) < 0.95 * np.mean(by_chance)
+
+
+def folder(path, name):
+    (path / name).mkdir()
+    return path / name
 
 
 @pytest.mark.parametrize("device", ["raspi4", "pixel3", "fpga"])

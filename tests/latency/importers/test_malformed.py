@@ -37,6 +37,24 @@ MISTAKES = [
     ("tunas", json.dumps({"intercept": 1, "layers": [{**LAYER, "ops": {"a": 1}}]}), "has the option 'a'"),
     ("tunas", json.dumps({"intercept": 1, "layers": [LAYER, LAYER]}), "a layer 32-16 behind 16 channels"),
     ("tunas", json.dumps({"intercept": 1, "layers": [{"ops": {}}]}), "has the layer"),
+    ("tunas", json.dumps({"intercept": 1, "layers": [{**LAYER, "ops": {"k0_e1": 1}}]}), "has the option 'k0_e1'"),
+    ("tunas", json.dumps({"intercept": 1, "layers": [{**LAYER, "ops": {"k3_e0": 1}}]}), "has the option 'k3_e0'"),
+    ("tunas", json.dumps({"intercept": 1, "layers": [{**LAYER, "ops": {"skip": 1}}]}), "has no option but skip"),
+    ("tunas", json.dumps({"intercept": 1, "layers": [{**LAYER, "stride": 7}]}), "has the stride 7"),
+    ("tunas", json.dumps({"intercept": "1", "layers": [LAYER]}), "a number, not a text"),
+    ("tunas", json.dumps({"intercept": -5, "layers": [LAYER]}), "predicts -4 ms for the network of the fastest"),
+    (
+        "proxyless",
+        "op,in_hw,mean_ms\nConv,224,4.4\n",
+        "looks like CSV, and a table of proxyless is YAML: of CSV",
+    ),
+    ("once-for-all", "op,in_hw,mean_ms\nConv,224,4.4\n", "looks like CSV, and a table of once-for-all is YAML"),
+    ("proxyless", f"{FULL_BLOCK}-se:1-hs:0: {{mean: x}}\n", "try `hwnas table import once-for-all`"),
+    ("once-for-all", f"{CONV}: {{mean: fast}}\n", "try `hwnas table import proxyless`"),
+    ("hw-nas-bench-fbnet", json.dumps({"intercept": 1, "layers": [LAYER]}), "no device.*`hwnas table import tunas`"),
+    ("tunas", '{"pi": {"base_ms_all_skip": 1, "delta_vs_skip_ms": []}}', "try `hwnas table import hw-nas-bench-fbnet`"),
+    ("nn-meter", json.dumps({"intercept": 1, "layers": [LAYER]}), "try `hwnas table import tunas`"),
+    ("proxyless", HEADING + "8,16,16,1,1,hard_swish,3,0,1\n", "try `hwnas table import nn-meter`"),
     ("nn-meter", "hw,cin\n8,16\n", "lacks the columns cout, expand"),
     ("nn-meter", HEADING, "has no rows"),
     ("nn-meter", HEADING + "8,16,16,1,1,relu,3,0,1.0\n", "has act 'relu' in line 2; allowed is hard_swish"),
@@ -62,7 +80,7 @@ def test_a_malformed_file_is_refused_in_one_line(tmp_path, format_name, text, me
     assert not out.exists()
 
 
-@pytest.mark.parametrize("table", [3, {"base_ms_all_skip": 1}, {"delta_vs_skip_ms": [[1]]}])
+@pytest.mark.parametrize("table", [{"base_ms_all_skip": 1}, {"delta_vs_skip_ms": [[1]]}])
 def test_an_fbnet_table_of_another_shape_is_refused(tmp_path, table):
     path = tmp_path / "theirs.json"
     path.write_text(json.dumps({"pi": table}))
