@@ -124,30 +124,7 @@ class RunConfig:
 
     def check(self) -> None:
         """UserError for the first option that no run can have."""
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"{option(name)} is {value}; allowed is {least} or more")
-        for name in (
-            "budget_ms",
-            "budget_of_median",
-            "max_file_mb",
-            "max_peak_memory_mb",
-            "max_million_macs",
-            "max_million_params",
-            "max_cost",
-            "lr",
-            "supernet_lr",
-            "latency_weight",
-            "latency_exponent",
-            "width_mult",
-            "checkpoint_every_s",
-        ):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
-        if not 0 < self.confidence < 1:
-            raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
+        self._check_numbers()
         if not self.has_table and self.calibration_networks < FEWEST_ALONE:
             raise UserError(
                 f"--table is {NO_TABLE} and --calibration-networks {self.calibration_networks}; without a table "
@@ -183,6 +160,32 @@ class RunConfig:
             raise UserError("--budget-ms and --budget-of-median both came; give one of them")
         if (self.cost_table is None) != (self.max_cost is None):
             raise UserError("--cost-table and --max-cost belong together: the costs, and the most that is allowed")
+
+    def _check_numbers(self) -> None:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{option(name)} is {value}; allowed is {least} or more")
+        for name in (
+            "budget_ms",
+            "budget_of_median",
+            "max_file_mb",
+            "max_peak_memory_mb",
+            "max_million_macs",
+            "max_million_params",
+            "max_cost",
+            "lr",
+            "supernet_lr",
+            "latency_weight",
+            "latency_exponent",
+            "width_mult",
+            "checkpoint_every_s",
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
+        if not 0 < self.confidence < 1:
+            raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
 
     def _check_objectives(self) -> None:
         if self.objective is not None and not self.objectives:
