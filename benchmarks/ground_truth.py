@@ -50,8 +50,8 @@ EVALUATIONS = 100  # look-ups of a search in a table
 TRAINING_SHARE = 0.7  # of these, by methods that train probabilities; the rest are their candidates
 GENERATIONS = 4
 SCORED = 2000  # "images" in which a looked-up accuracy is told
-TOY = {"supernet_epochs": 12, "population": 8, "generations": 3, "recalibration_batches": 2}
-SCRATCH_NETWORKS = TOY["supernet_epochs"] // toy_chain.EPOCHS  # trained from scratch in as many epochs
+TOY = {"population": 8, "generations": 3, "recalibration_batches": 2}
+TOY_EPOCHS = 36  # of a super-network; as many networks as these epochs suffice for are trained from scratch
 DRAWS = 2000
 
 
@@ -75,7 +75,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--tables-only", action="store_true")
+    parser.add_argument("--toy-epochs", type=int, default=TOY_EPOCHS, help="of a super-network of the toy chain")
     options = parser.parse_args()
+    if options.toy_epochs % toy_chain.EPOCHS:
+        parser.error(f"--toy-epochs is {options.toy_epochs}, no multiple of the {toy_chain.EPOCHS} of one network")
     torch.set_num_threads(1)
     toy_chain.register()
     with exclusive(options.out):
@@ -83,13 +86,15 @@ def main() -> None:
         for name, load in TABLES.items():
             in_table(name, load(options.data), options.seeds, journal)
         if not options.tables_only:
-            in_toy_chain(options.out, options.only, options.seeds, journal)
+            in_toy_chain(options.out, options.only, options.seeds, options.toy_epochs, journal)
     print_markdown(journal.records)
 
 
-def missing(journal: Journal, space: str, methods: Sequence[str], seeds: int) -> Iterator[tuple[str, int]]:
-    """What is not in the journal yet, all methods of one seed before the next seed."""
-    done = {(r["method"], r["seed"]) for r in journal.records if r["space"] == space}
+def missing(
+    journal: Journal, space: str, methods: Sequence[str], seeds: int, epochs: int | None = None
+) -> Iterator[tuple[str, int]]:
+    """What is not in the journal yet, all methods of one seed before the next seed. epochs: of a super-network."""
+    done = {(r["method"], r["seed"]) for r in journal.records if (r["space"], r.get("epochs")) == (space, epochs)}
     todo = [(method, seed) for seed in range(seeds) for method in methods if (method, seed) not in done]
     for number, (method, seed) in enumerate(todo, start=1):
         print(f"{space}: {method}, seed {seed}, {number} of {len(todo)}", flush=True)
@@ -164,18 +169,18 @@ def by_rewards(method: str, budget: Budget, truth: Truth, seed: int) -> list[Arc
 # The toy chain
 
 
-def in_toy_chain(out: Path, methods: Sequence[str], seeds: int, journal: Journal) -> None:
+def in_toy_chain(out: Path, methods: Sequence[str], seeds: int, epochs: int, journal: Journal) -> None:
     """Every method's own search stage, with super-network and as many random candidates beside the method's."""
     truth = {arch: statistics.fmean(found) for arch, found in toy_chain.accuracies().items()}
-    for method, seed in missing(journal, toy_chain.NAME, methods, seeds):
-        run = searched(out, method, seed)
+    for method, seed in missing(journal, toy_chain.NAME, methods, seeds, epochs):
+        run = searched(out / f"{epochs}-epochs", method, seed, epochs)
         budget, trials = load_limits(run, run.space), run.journal("trials.jsonl").records
         accuracies = [accuracy for arch, accuracy in truth.items() if budget.holds(arch)]
         drawn = [t for t in trials if t["strategy"] == "random"]
         own = [t for t in trials if t["strategy"] != "random"] or drawn
         found, by_chance = (truth[pick(candidates)] for candidates in (own, drawn))
-        told = {"evaluations": len(own), "accuracy": found, "random_accuracy": by_chance}
-        scratch = scratch_accuracy(budget, truth, seed)
+        told = {"epochs": epochs, "evaluations": len(own), "accuracy": found, "random_accuracy": by_chance}
+        scratch = scratch_accuracy(budget, truth, seed, epochs // toy_chain.EPOCHS)
         order = [(quality(t), truth[tuple(t["arch"])]) for t in drawn]
         tau = kendall_tau(*np.array(order).T)
         journal.append(
@@ -185,9 +190,9 @@ def in_toy_chain(out: Path, methods: Sequence[str], seeds: int, journal: Journal
         shutil.rmtree(run.path)
 
 
-def searched(out: Path, method: str, seed: int) -> Run:
+def searched(out: Path, method: str, seed: int, epochs: int) -> Run:
     """A run up to the end of the search; latencies are the fake device's."""
-    base = open_run(out / f"base{seed}", {**toy_chain.OPTIONS, **TOY, "seed": seed})
+    base = open_run(out / f"base{seed}", {**toy_chain.OPTIONS, **TOY, "supernet_epochs": epochs, "seed": seed})
     if not base.file("feasible.json").exists():
         for stage in (plan, profile, fit, feasible):
             stage.run_stage(base)
@@ -206,8 +211,8 @@ def pick(trials: Sequence[Record]) -> Arch:
     return tuple(max(trials, key=quality)["arch"])
 
 
-def scratch_accuracy(budget: Budget, truth: Values, seed: int) -> float:
-    """What the best of a few random networks gets on average, each trained from scratch once.
+def scratch_accuracy(budget: Budget, truth: Values, seed: int, networks: int) -> float:
+    """What the best of so many random networks gets on average, each trained from scratch once.
 
     Chosen by one training, told by all: the best of a few by one is not quite the best.
     """
@@ -215,7 +220,7 @@ def scratch_accuracy(budget: Budget, truth: Values, seed: int) -> float:
     allowed = [arch for arch in truth if budget.holds(arch)]
     picks = []
     for _ in range(DRAWS):
-        drawn = rng.sample(allowed, SCRATCH_NETWORKS)
+        drawn = rng.sample(allowed, networks)
         picks.append(truth[max(drawn, key=lambda arch: rng.choice(by_seed[arch]))])
     return statistics.fmean(picks)
 
@@ -224,10 +229,11 @@ def scratch_accuracy(budget: Budget, truth: Values, seed: int) -> float:
 
 
 def print_markdown(records: Sequence[Record]) -> None:
-    """A table a space. Differences are in points, with 95 % intervals over the seeds."""
-    for space in dict.fromkeys(r["space"] for r in records):
-        mine = [r for r in records if r["space"] == space]
-        print(f"\n{space}: {len({r['seed'] for r in mine})} seeds, {mine[0]['evaluations']} evaluations")
+    """A table a space and length of training. Differences are in points, with 95 % intervals over the seeds."""
+    for space, epochs in dict.fromkeys((r["space"], r.get("epochs")) for r in records):
+        mine = [r for r in records if (r["space"], r.get("epochs")) == (space, epochs)]
+        trained = f", {epochs} epochs" if epochs else ""
+        print(f"\n{space}{trained}: {len({r['seed'] for r in mine})} seeds, {mine[0]['evaluations']} evaluations")
         print(
             "\n| method | in the top 5 % | better networks, median | accuracy | above random search | beats it |",
             end="",

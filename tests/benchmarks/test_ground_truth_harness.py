@@ -35,7 +35,7 @@ def test_a_method_is_run_and_looked_up_once(harness, tmp_path, monkeypatch, caps
     monkeypatch.setattr(harness, "TOY", quick)
     monkeypatch.setattr(harness, "DRAWS", 20)
     for _ in range(2):
-        harness.in_toy_chain(tmp_path, ["spos"], 1, Journal(tmp_path / "results.jsonl"))
+        harness.in_toy_chain(tmp_path, ["spos"], 1, 12, Journal(tmp_path / "results.jsonl"))
     (found,) = Journal(tmp_path / "results.jsonl").records
     assert (found["method"], found["seed"], found["evaluations"]) == ("spos", 0, 2)
     truth = [float(np.mean(a)) for a in harness.toy_chain.accuracies().values()]
@@ -65,7 +65,7 @@ def test_only_what_is_surely_better_counts_as_better(harness):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_searches_the_toy_chain(harness, tmp_path, method):
     journal = Journal(tmp_path / "results.jsonl")
-    harness.in_toy_chain(tmp_path, [method], 2, journal)
+    harness.in_toy_chain(tmp_path, [method], 2, 12, journal)
     assert [r["seed"] for r in journal.records] == [0, 1]
     worst = min(float(np.mean(a)) for a in harness.toy_chain.accuracies().values())
     assert all(r["accuracy"] > worst + 0.4 for r in journal.records)
