@@ -31,11 +31,11 @@ def test_every_network_of_the_toy_chain_was_trained(harness):
 
 
 def test_a_method_is_run_and_looked_up_once(harness, tmp_path, monkeypatch, capsys):
-    quick = {"supernet_epochs": 1, "population": 2, "generations": 1, "recalibration_batches": 1}
+    quick = {"population": 2, "generations": 1, "recalibration_batches": 1}
     monkeypatch.setattr(harness, "TOY", quick)
     monkeypatch.setattr(harness, "DRAWS", 20)
     for _ in range(2):
-        harness.in_toy_chain(tmp_path, ["spos"], 1, 12, Journal(tmp_path / "results.jsonl"))
+        harness.in_toy_chain(tmp_path, ["spos"], 1, 4, Journal(tmp_path / "results.jsonl"))
     (found,) = Journal(tmp_path / "results.jsonl").records
     assert (found["method"], found["seed"], found["evaluations"]) == ("spos", 0, 2)
     truth = [float(np.mean(a)) for a in harness.toy_chain.accuracies().values()]
