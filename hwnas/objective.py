@@ -10,6 +10,7 @@ Scores = tuple[float, ...]  # larger is better; one entry per goal
 Objective = Callable[[Metrics], Scores]
 LatencyLoss = Callable[[Any, Any], Any]  # (cross-entropy, expected milliseconds), scalar tensors -> scalar tensor
 PUBLISHED_TARGET_MS = 80.0  # of ProxylessNAS' code: what its logarithms were made for
+LEAST_SHARE = 1e-3  # of its limit: what costs nothing at all is worth no more than that, and not without end
 LEAST_UNITS = 2.0  # a fortieth of the target: faster is not rewarded, and the logarithm stays above 0
 Candidate = TypeVar("Candidate")
 SAME_LATENCY = 0.05  # relative difference up to which two measured latencies are about the same
@@ -70,7 +71,8 @@ def tunas_absolute(limits: Mapping[str, float], aims: Collection[str] = (), beta
 def _product(limits: Mapping[str, float], aims: Collection[str], below: float, above: float) -> Objective:
     def scores(metrics: Metrics) -> Scores:
         aimed, kept = _shares(metrics, limits, aims)
-        factors = [*(s ** (below if s <= 1 else above) for s in aimed), *(max(s, 1.0) ** above for s in kept)]
+        powers = (max(share, LEAST_SHARE) ** (below if share <= 1 else above) for share in aimed)
+        factors = [*powers, *(max(share, 1.0) ** above for share in kept)]
         return (quality(metrics) * math.prod(factors),)
 
     return scores
@@ -79,15 +81,16 @@ def _product(limits: Mapping[str, float], aims: Collection[str], below: float, a
 def _shares(metrics: Metrics, limits: Mapping[str, float], aims: Collection[str]) -> tuple[list[float], list[float]]:
     """Metrics over their limits: (those that are aimed at, the others)."""
     aimed = aims or tuple(limits)[:1]
+    assert set(aimed) <= set(limits), f"aims {aimed} are not all of {tuple(limits)}"
     shares = {name: metrics[name] / most for name, most in limits.items()}
     return [s for name, s in shares.items() if name in aimed], [s for name, s in shares.items() if name not in aimed]
 
 
-HARD = "hard"
+HARD, HARD_ABOVE = "hard", "mnasnet-hard"  # rewards by which what is within its limits costs nothing
 REWARDS: dict[str, Callable[[Mapping[str, float], Collection[str]], Objective]] = {
     HARD: hard_limits,
     "mnasnet-soft": mnasnet_soft,
-    "mnasnet-hard": mnasnet_hard,
+    HARD_ABOVE: mnasnet_hard,
     "tunas-absolute": tunas_absolute,
 }
 

@@ -105,3 +105,13 @@ def test_what_an_objective_finds_worth_most_is_first_on_the_front():
     dominated = {"likelihood": 0.6, "worth": 0.4, "latency_ms": 1.0, "file_mb": 2.0}
     assert (worth(small), worth({"likelihood": 0.3})) == (0.6, 0.3)
     assert pareto_front([likely, dominated, small], goals(["file_mb"])) == [small, likely]
+
+
+def test_what_costs_nothing_has_a_worth():
+    assert worth_of("mnasnet-soft", 0.75, 80.0, 0.0, ["file_mb"]) == pytest.approx(0.75 * 1000**0.07)
+    assert worth_of("mnasnet-hard", 0.75, 80.0, 0.0, ["file_mb"]) == 0.75
+
+
+def test_an_aim_without_a_limit_is_an_error():
+    with pytest.raises(AssertionError, match="energy_mj"):
+        worth_of("mnasnet-soft", 0.75, 80.0, 1.0, ["energy_mj"])

@@ -56,14 +56,17 @@ class Method:
     @property
     def has_cross_entropy(self) -> bool:
         """Whether what it is trained with has a value, by which a product of losses multiplies."""
-        return isinstance(self.trains, Probabilities) and self.trains.relaxation not in BY_REWARD
+        return isinstance(self.trains, Probabilities) and not self.learns_by_reward
+
+    @property
+    def learns_by_reward(self) -> bool:
+        """Whether probabilities are trained on what sampled networks are worth: REINFORCE."""
+        return isinstance(self.trains, Probabilities) and self.trains.relaxation in BY_REWARD
 
     @property
     def asks_reward(self) -> bool:
         """Whether anything in the method depends on what a candidate is worth."""
-        if isinstance(self.trains, Probabilities):
-            return self.trains.relaxation in BY_REWARD
-        return self.evolves
+        return self.learns_by_reward if isinstance(self.trains, Probabilities) else self.evolves
 
 
 METHODS: dict[str, Method] = {

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
-from hwnas.objective import ADAPTIVE, COST, HARD, LATENCY, LATENCY_LOSSES, LOSSES, REWARDS
+from hwnas.objective import ADAPTIVE, COST, HARD, HARD_ABOVE, LATENCY, LATENCY_LOSSES, LOSSES, REWARDS
 from hwnas.search.methods import METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
-NO_BASELINES = "none"
+NO_BASELINES = NO_OBJECTIVE = "none"
 NO_TABLE = "none"  # of --table: operators are not measured, whole networks alone tell the latency
 FEWEST_ALONE = 10  # of those, then; latency/learned.py refuses fewer
 DEFAULT_QAT_EPOCHS = 8  # of an export, which is no option of a run
@@ -33,9 +33,10 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
         ),
         ("feasible.json",),
     ),
+    **dict.fromkeys(("method", "reward", "objective"), ("supernet.pt", "trials.jsonl")),
     **dict.fromkeys(
         (
-            *("method", "reward", "objective", "latency_loss", "latency_weight", "latency_exponent"),
+            *("latency_loss", "latency_weight", "latency_exponent"),
             *("supernet_epochs", "batch_size", "optimizer"),
         ),
         ("supernet.pt",),
@@ -108,6 +109,8 @@ class RunConfig:
     @property
     def objectives(self) -> tuple[str, ...]:
         """What `--objective` names, each once."""
+        if self.objective == NO_OBJECTIVE:
+            return ()
         return tuple(dict.fromkeys(name.strip() for name in (self.objective or "").split(",") if name.strip()))
 
     @property
@@ -188,20 +191,23 @@ class RunConfig:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
 
     def _check_objectives(self) -> None:
-        if self.objective is not None and not self.objectives:
-            raise UserError(f"--objective is {self.objective!r}; allowed are {', '.join(OBJECTIVES)}, by commas")
+        allowed = f"allowed are {', '.join(OBJECTIVES)}, by commas, or {NO_OBJECTIVE}"
+        if self.objective not in (None, NO_OBJECTIVE) and not self.objectives:
+            raise UserError(f"--objective is {self.objective!r}; {allowed}")
         for name in self.objectives:
             if name not in OBJECTIVES:
-                raise UserError(f"--objective names {name!r}; allowed are {', '.join(OBJECTIVES)}, by commas")
+                raise UserError(f"--objective names {name!r}; {allowed}")
             if name != LATENCY and getattr(self, f"max_{name.replace('-', '_')}") is None:
                 raise UserError(
                     f"--objective names {name}, and no --max-{name} says what of it is too much; give both: the reward "
                     "is of the share that a network has of its limit"
                 )
-        if self.objectives and self.reward == HARD:
-            weighing = " or ".join(name for name in REWARDS if name != HARD)
+        idle = (HARD,) if METHODS[self.method].learns_by_reward else (HARD, HARD_ABOVE)  # candidates keep their limits
+        if self.objectives and self.reward in idle:
+            weighing = " or ".join(name for name in REWARDS if name not in idle)
             raise UserError(
-                f"--objective is {self.objective}, but --reward {HARD} weighs nothing beside accuracy; give {weighing}"
+                f"--objective is {self.objective}, but --reward {self.reward} weighs nothing beside accuracy with "
+                f"--method {self.method}; give {weighing}, or --objective {NO_OBJECTIVE}"
             )
 
     def _check_latency_loss(self) -> None:
@@ -211,13 +217,13 @@ class RunConfig:
         if chosen != ADAPTIVE and not method.has_latency_loss:
             having = ", ".join(name for name, known in METHODS.items() if known.has_latency_loss)
             raise UserError(
-                f"--latency-loss is {chosen}, but --method {self.method} trains nothing on a latency; leave it out, or "
-                f"take one of {having}"
+                f"--latency-loss is {chosen}, but --method {self.method} trains nothing on a latency; give "
+                f"--latency-loss {ADAPTIVE}, or take one of {having}"
             )
         if chosen != ADAPTIVE and self.reward != HARD:
             raise UserError(
-                f"--latency-loss {chosen} and --reward {self.reward} both came, and with a reward the latency is in no "
-                "loss; give one of them"
+                f"--latency-loss {chosen} and --reward {self.reward} are both chosen, and with a reward the latency "
+                f"is in no loss; give --latency-loss {ADAPTIVE} or --reward {HARD}"
             )
         if chosen != ADAPTIVE and not LATENCY_LOSSES[chosen].is_sum and not method.has_cross_entropy:
             raise UserError(
@@ -225,9 +231,11 @@ class RunConfig:
                 "or absolute"
             )
         for number in ("weight", "exponent"):
-            having = ", ".join(name for name, form in LATENCY_LOSSES.items() if form.number == number)
-            if getattr(self, f"latency_{number}") is not None and chosen not in having.split(", "):
-                raise UserError(f"--latency-{number} is of --latency-loss {having}, and that is {chosen}; leave it out")
+            forms = [name for name, form in LATENCY_LOSSES.items() if form.number == number]
+            if getattr(self, f"latency_{number}") is not None and chosen not in forms:
+                raise UserError(
+                    f"--latency-{number} is of --latency-loss {' or '.join(forms)}, and that is {chosen}; leave it out"
+                )
 
     @property
     def latency_number(self) -> float | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.errors import UserError
+from hwnas.footprint import METRICS
 from hwnas.latency.additive import AdditiveCost
 from hwnas.spaces import OpSpec, Space, op_macs, op_params
 from hwnas.spaces.operators import is_free
@@ -20,6 +21,12 @@ EXACT: dict[str, tuple[str, Callable[[OpSpec], int]]] = {
     "million_params": ("number of parameters", op_params),
 }
 KEY_COLUMN = "operator"
+TRIAL_FIELDS = frozenset(  # what a line of trials.jsonl holds beside the user's cost
+    [
+        *("strategy", "arch", "accuracy", "likelihood", "worth", "latency_ms", "latency_upper_ms", "macs", "params"),
+        *(*EXACT, *METRICS),
+    ]
+)
 SHOWN = 3  # of the operators that a file lacks
 
 
@@ -60,6 +67,10 @@ def read_cost_table(path: Path) -> OperatorCost:
         raise UserError(
             f"--cost-table {path} begins with {','.join(header)!r}; allowed is {KEY_COLUMN!r}, a comma and the name of "
             "the cost with its unit, as in operator,energy_mj"
+        )
+    if header[1] in TRIAL_FIELDS:
+        raise UserError(
+            f"--cost-table {path} calls its cost {header[1]!r}, as hwnas calls something of its own; rename that column"
         )
     return OperatorCost(header[1], dict(_line(path, line) for line in lines[1:]))
 

@@ -180,6 +180,9 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
         for name, value in options.items()
         if getattr(config, name) != value or (name == "space" and not _is_kept(path, value))
     }
+    after = replace(config, **_without_what_it_replaces(changed))
+    if changed:
+        after.check()
     for name, value in changed.items():
         came = [settled_by for settled_by in SETTLED_BY[name] if (path / settled_by).exists()]
         if came:
@@ -187,16 +190,14 @@ def open_run(path: Path, options: dict[str, Any]) -> Run:
             told = json.dumps(then) if then != value else f"of other content, kept as {KEPT},"
             raise UserError(
                 f"{option(name)} is {json.dumps(value)} now but {told} in {path}, and "
-                f"{came[0]} came of it; leave it out to continue that run, or choose another --out, as "
-                f"{_free_place(path, replace(config, **changed))}"
+                f"{came[0]} came of it; leave it out to continue that run, or choose another --out and give all "
+                f"options again, as {_free_place(path, after)}"
             )
     if changed:
-        config = replace(config, **_without_what_it_replaces(changed))
-        config.check()
         if "space" in changed:
-            _keep_space(path, config)
-        write_json(file, asdict(config))
-    return Run(path, config)
+            _keep_space(path, after)
+        write_json(file, asdict(after))
+    return Run(path, after)
 
 
 def _free_place(path: Path, config: RunConfig) -> Path:

@@ -2,7 +2,8 @@
 
 Elsewhere, as in Once-for-All, momentum and weight decay move the slices that a path left out. What a parameter without
 a gradient is spared, a slice without one is spared here: an optimizer that works element by element is given views of
-the parts, of weights, gradients and its own state.
+the parts, of weights, gradients and its own state. What an optimizer counts once for a parameter stays so: AdamW
+corrects a slice that runs late for the first time by the steps of the whole.
 """
 
 from collections.abc import Collection, Mapping

@@ -231,11 +231,22 @@ def test_a_refused_option_brings_a_place_where_it_is_allowed(hwnas, fitted, tmp_
     shutil.copytree(fitted, run)
     (run / "supernet.pt").write_bytes(b"begun")
     other = ("plan", "--method", "fairnas")
-    assert_one_line(hwnas(*other, "--out", run), f"choose another --out, as {tmp_path / 'proxyless_small-fairnas'}")
+    assert_one_line(hwnas(*other, "--out", run), f"give all options again, as {tmp_path / 'proxyless_small-fairnas'}")
     assert hwnas(*other, *QUICK, "--out", tmp_path / "proxyless_small-fairnas").returncode == 0
-    assert_one_line(hwnas(*other, "--out", run), f"choose another --out, as {tmp_path / 'proxyless_small-fairnas-2'}")
+    assert_one_line(hwnas(*other, "--out", run), f"options again, as {tmp_path / 'proxyless_small-fairnas-2'}")
+    assert_one_line(hwnas("plan", "--method", "magic", "--out", run), "--method is 'magic'; allowed are")
     monkeypatch.chdir(run)
-    assert_one_line(hwnas(*other, "--out", "."), "choose another --out, as ../proxyless_small-fairnas-2")
+    assert_one_line(hwnas(*other, "--out", "."), "again, as ../proxyless_small-fairnas-2")
+
+
+def test_what_a_run_chose_is_taken_back_by_name(hwnas, tmp_path):
+    run = ("plan", *QUICK, "--out", tmp_path / "run")
+    assert hwnas(*run, "--objective", "latency", "--reward", "tunas-absolute").returncode == 0
+    assert_one_line(hwnas(*run, "--reward", "hard"), "give mnasnet-soft or tunas-absolute, or --objective none")
+    assert hwnas(*run, "--reward", "hard", "--objective", "none").returncode == 0
+    assert hwnas(*run, "--method", "darts", "--latency-loss", "linear").returncode == 0
+    assert_one_line(hwnas(*run, "--method", "spos"), "give --latency-loss adaptive, or take one of")
+    assert hwnas(*run, "--method", "spos", "--latency-loss", "adaptive").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def test_a_table_is_summed_over_a_network_s_operators(tmp_path):
         ("operator,energy_mj\nconv,much\n", "the line 'conv,much'"),
         ("operator,energy_mj\nconv,-1\n", "the line 'conv,-1'"),
         ("operator,energy_mj\nconv\n", "the line 'conv'"),
+        ("operator,worth\nconv,1\n", "calls its cost 'worth', as hwnas calls something of its own"),
+        ("operator,file_mb\nconv,1\n", "calls its cost 'file_mb'"),
     ],
 )
 def test_what_is_no_table_is_one_line(tmp_path, text, words):

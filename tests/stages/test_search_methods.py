@@ -120,7 +120,14 @@ def _millions(run):
         (("--objective", ","), "--objective is ','; allowed are latency"),
         (("--objective", "file-mb", "--reward", "mnasnet-soft"), "names file-mb, and no --max-file-mb says what of it"),
         (("--objective", "cost", "--reward", "mnasnet-soft"), "names cost, and no --max-cost says what of it is too"),
-        (("--objective", "latency"), "--reward hard weighs nothing beside accuracy; give mnasnet-soft or mnasnet-hard"),
+        (
+            ("--objective", "latency"),
+            "--reward hard weighs nothing beside accuracy with --method spos; give mn",
+        ),
+        (
+            ("--objective", "latency", "--reward", "mnasnet-hard"),
+            "--reward mnasnet-hard weighs nothing beside",
+        ),
         (("--objective", "latency", "--reward", "mnasnet-soft", "--method", "fbnet"), "nothing in --method fbnet asks"),
     ],
 )
@@ -174,9 +181,9 @@ def test_another_latency_loss_has_its_own_number(hwnas, feasible, tmp_path):
         (("--method", "enas", "--latency-loss", "log-product"), "multiplies a cross-entropy, and --method enas has no"),
         (
             ("--method", "enas", "--latency-loss", "linear", "--reward", "tunas-absolute"),
-            "with a reward the latency is in no loss; give one of them",
+            "with a reward the latency is in no loss; give --latency-loss adaptive or --reward hard",
         ),
-        (("--method", "darts", "--latency-weight", "1"), "--latency-weight is of --latency-loss linear, absolute, and"),
+        (("--method", "darts", "--latency-weight", "1"), "--latency-weight is of --latency-loss linear or absolute"),
         (
             ("--method", "darts", "--latency-loss", "linear", "--latency-exponent", "1"),
             "--latency-exponent is of --latency-loss log-product, and that is linear; leave it out",
