@@ -11,7 +11,7 @@ from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import METHOD_ALONE, base_of, from_record
 from hwnas.objective import goals, pareto_front, quality, worth
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
-from hwnas.search import landing
+from hwnas.search import landing_told
 from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
@@ -115,7 +115,7 @@ def _landing(found: Findings) -> str:
     winner = found.selection.get("winner", {}).get("arch")
     best = max(found.trials, key=goals(found.aims))
     delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
-    return landing(found.trials, delivered, found.budget_ms)
+    return landing_told(found.trials, delivered, found.budget_ms)
 
 
 def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:
