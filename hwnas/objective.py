@@ -171,3 +171,8 @@ def pareto_front(candidates: Sequence[Candidate], scores: Callable[[Candidate], 
             front.append(candidate)
             kept.append(mine)
     return front
+
+
+def named(listed: str | None) -> tuple[str, ...]:
+    """What an option lists by commas, each once; empty where it is not given."""
+    return tuple(dict.fromkeys(name.strip() for name in (listed or "").split(",") if name.strip()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwnas.objective import REWARDS, goals, hard_limits, metric_of, pareto_front, quality, worth
+from hwnas.objective import REWARDS, goals, hard_limits, metric_of, named, pareto_front, quality, worth
 
 
 def test_hard_limits_put_every_violation_below_every_accuracy():
@@ -105,3 +105,8 @@ def test_what_an_objective_finds_worth_most_is_first_on_the_front():
     dominated = {"likelihood": 0.6, "worth": 0.4, "latency_ms": 1.0, "file_mb": 2.0}
     assert (worth(small), worth({"likelihood": 0.3})) == (0.6, 0.3)
     assert pareto_front([likely, dominated, small], goals(["file_mb"])) == [small, likely]
+
+
+def test_what_is_named_twice_counts_once():
+    assert named("file-mb, latency,file-mb,") == ("file-mb", "latency")
+    assert named(None) == named(" ,") == ()

@@ -103,9 +103,9 @@ def pareto(found: Findings) -> str:
     figure = plot("pareto", traces, "predicted latency, ms", y, shapes=shapes, annotations=annotations, top=56)
     note = (
         "super-network candidates; point at one to see its layers. Latency is predicted. The likelihood is that of the "
-        "labels by the shared weights, the geometric mean over the images: what candidates are ranked by."
+        "labels by the shared weights, the geometric mean over the images. Candidates are ranked by their "
     )
-    return paragraph(f"{len(found.trials)} {note}") + figure + paragraph(_landing(found))
+    return paragraph(f"{len(found.trials)} {note}{found.ranked_by}.") + figure + paragraph(_landing(found))
 
 
 def _landing(found: Findings) -> str:
