@@ -86,6 +86,7 @@ def _shares(metrics: Metrics, limits: Mapping[str, float], aims: Collection[str]
     return [s for name, s in shares.items() if name in aimed], [s for name, s in shares.items() if name not in aimed]
 
 
+NONE = "none"  # in place of a list
 HARD, HARD_ABOVE = "hard", "mnasnet-hard"  # rewards by which what is within its limits costs nothing
 REWARDS: dict[str, Callable[[Mapping[str, float], Collection[str]], Objective]] = {
     HARD: hard_limits,
@@ -174,3 +175,12 @@ def pareto_front(candidates: Sequence[Candidate], scores: Callable[[Candidate], 
             front.append(candidate)
             kept.append(mine)
     return front
+
+
+def named(listed: str | None) -> tuple[str, ...]:
+    """What an option lists by commas, each once; empty where it is not given, or `none`."""
+    return (
+        ()
+        if listed == NONE
+        else tuple(dict.fromkeys(name.strip() for name in (listed or "").split(",") if name.strip()))
+    )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hwnas.objective import REWARDS, goals, hard_limits, metric_of, pareto_front, quality, worth
+from hwnas.objective import REWARDS, goals, hard_limits, metric_of, named, pareto_front, quality, worth
 
 
 def test_hard_limits_put_every_violation_below_every_accuracy():
@@ -115,3 +115,8 @@ def test_what_costs_nothing_has_a_worth():
 def test_an_aim_without_a_limit_is_an_error():
     with pytest.raises(AssertionError, match="energy_mj"):
         worth_of("mnasnet-soft", 0.75, 80.0, 1.0, ["energy_mj"])
+
+
+def test_what_is_named_twice_counts_once():
+    assert named("file-mb, latency,file-mb,") == ("file-mb", "latency")
+    assert named(None) == named("none") == named(" ,") == ()

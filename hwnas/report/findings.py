@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.objective import metric_of
+from hwnas.objective import metric_of, named
 from hwnas.search.evidence import wilson_interval
 from hwnas.spaces import PUBLISHED, Decision, Space, build_space, config_of
 from hwnas.storage import Journal, Record, read_json
@@ -62,9 +62,8 @@ class Findings:
     @property
     def aims(self) -> list[str]:
         """The metrics that the run's objective names, as trials have them; empty where there is none."""
-        named = self.config.get("objective") or ""
         cost = self.feasible.get("operator_cost", {}).get("metric", "")
-        return [metric_of(name.strip(), cost) for name in named.split(",") if name.strip()]
+        return [metric_of(name, cost) for name in named(self.config.get("objective"))]
 
     @property
     def ranked_by(self) -> str:

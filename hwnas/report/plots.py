@@ -11,7 +11,7 @@ from hwnas.latency import TablePredictor
 from hwnas.latency.fitting import METHOD_ALONE, base_of, from_record
 from hwnas.objective import goals, pareto_front, quality, worth
 from hwnas.report.findings import LABELS, Findings, in_millions, in_ms, in_percent
-from hwnas.search import landing
+from hwnas.search import landing_told
 from hwnas.spaces import PUBLISHED, Arch, Decision, build_space, config_of
 from hwnas.spaces.space import Step
 from hwnas.storage import Record
@@ -103,9 +103,9 @@ def pareto(found: Findings) -> str:
     figure = plot("pareto", traces, "predicted latency, ms", y, shapes=shapes, annotations=annotations, top=56)
     note = (
         "super-network candidates; point at one to see its layers. Latency is predicted. The likelihood is that of the "
-        "labels by the shared weights, the geometric mean over the images: what candidates are ranked by."
+        "labels by the shared weights, the geometric mean over the images. Candidates are ranked by their "
     )
-    return paragraph(f"{len(found.trials)} {note}") + figure + paragraph(_landing(found))
+    return paragraph(f"{len(found.trials)} {note}{found.ranked_by}.") + figure + paragraph(_landing(found))
 
 
 def _landing(found: Findings) -> str:
@@ -115,7 +115,7 @@ def _landing(found: Findings) -> str:
     winner = found.selection.get("winner", {}).get("arch")
     best = max(found.trials, key=goals(found.aims))
     delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
-    return landing(found.trials, delivered, found.budget_ms)
+    return landing_told(found.trials, delivered, found.budget_ms)
 
 
 def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from hwnas.search.constraint import Budget, Limit
 from hwnas.search.evolution import Evolution, EvolutionConfig
 from hwnas.search.from_probabilities import FromProbabilities
-from hwnas.search.landing import landing
+from hwnas.search.landing import landing_told
 from hwnas.search.methods import METHODS, Method, Paths, Probabilities, Shrinking
 from hwnas.search.populations import one_by_one
 from hwnas.search.random_search import RandomSearch
@@ -31,7 +31,7 @@ __all__ = [
     "Shrinking",
     "Strategy",
     "Trial",
-    "landing",
+    "landing_told",
     "one_by_one",
     "search",
 ]

@@ -8,7 +8,7 @@ from hwnas.objective import worth
 Trial = Mapping[str, Any]  # a line of `trials.jsonl`
 
 
-def landing(trials: Sequence[Trial], delivered: Trial, budget_ms: float) -> str:
+def landing_told(trials: Sequence[Trial], delivered: Trial, budget_ms: float) -> str:
     """A sentence with the figures of both; of the delivered one alone where no probabilities were trained."""
     landed = next((trial for trial in trials if trial["strategy"] == "sampled"), None)
     told = f"What is delivered is predicted at {_use(delivered, budget_ms)}"
@@ -16,10 +16,12 @@ def landing(trials: Sequence[Trial], delivered: Trial, budget_ms: float) -> str:
         return f"{told}."
     if list(landed["arch"]) == list(delivered["arch"]):
         return f"{told}: the network that the trained probabilities landed on."
-    compared = f"ranked by {worth(delivered):.4f} against {worth(landed):.4f}"
+    ranked = f"ranked by {worth(delivered):.4f} against {worth(landed):.4f}"
+    is_passed_over = worth(delivered) < worth(landed)  # only measuring puts a network behind one that is worth less
+    why = "the first by rank that keeps the limits when measured" if is_passed_over else "another candidate"
     return (
         f"The trained probabilities landed on a network that is predicted at {_use(landed, budget_ms)}. "
-        f"{told}: another candidate, {compared}."
+        f"{told}: {why}, {ranked}."
     )
 
 

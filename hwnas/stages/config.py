@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
-from hwnas.objective import ADAPTIVE, COST, HARD, HARD_ABOVE, LATENCY, LATENCY_LOSSES, LOSSES, REWARDS
+from hwnas.objective import ADAPTIVE, COST, HARD, HARD_ABOVE, LATENCY, LATENCY_LOSSES, LOSSES, NONE, REWARDS, named
 from hwnas.search.methods import METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
-NO_BASELINES = NO_OBJECTIVE = "none"
 NO_TABLE = "none"  # of --table: operators are not measured, whole networks alone tell the latency
 FEWEST_ALONE = 10  # of those, then; latency/learned.py refuses fewer
 DEFAULT_QAT_EPOCHS = 8  # of an export, which is no option of a run
@@ -109,9 +108,7 @@ class RunConfig:
     @property
     def objectives(self) -> tuple[str, ...]:
         """What `--objective` names, each once."""
-        if self.objective == NO_OBJECTIVE:
-            return ()
-        return tuple(dict.fromkeys(name.strip() for name in (self.objective or "").split(",") if name.strip()))
+        return named(self.objective)
 
     @property
     def has_table(self) -> bool:
@@ -121,9 +118,7 @@ class RunConfig:
     @property
     def published(self) -> tuple[str, ...]:
         """The published networks that the winner is compared with, by their keys in `spaces.PUBLISHED`."""
-        if self.baselines == NO_BASELINES:
-            return ()
-        return tuple(dict.fromkeys(name.strip() for name in self.baselines.split(",")))
+        return named(self.baselines)
 
     def check(self) -> None:
         """UserError for the first option that no run can have."""
@@ -151,9 +146,7 @@ class RunConfig:
             raise UserError(f"--precision is {self.precision!r}; allowed are {', '.join(PRECISIONS)}")
         for name in self.published:
             if name not in PUBLISHED:
-                raise UserError(
-                    f"--baselines names {name!r}; allowed are {', '.join(PUBLISHED)}, by commas, or {NO_BASELINES}"
-                )
+                raise UserError(f"--baselines names {name!r}; allowed are {', '.join(PUBLISHED)}, by commas, or {NONE}")
         if 0 < self.rank_networks < FEWEST_RANKED:
             raise UserError(
                 f"--rank-networks is {self.rank_networks}; allowed are 0, which measures no order, and {FEWEST_RANKED} "
@@ -191,8 +184,8 @@ class RunConfig:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
 
     def _check_objectives(self) -> None:
-        allowed = f"allowed are {', '.join(OBJECTIVES)}, by commas, or {NO_OBJECTIVE}"
-        if self.objective not in (None, NO_OBJECTIVE) and not self.objectives:
+        allowed = f"allowed are {', '.join(OBJECTIVES)}, by commas, or {NONE}"
+        if self.objective not in (None, NONE) and not self.objectives:
             raise UserError(f"--objective is {self.objective!r}; {allowed}")
         for name in self.objectives:
             if name not in OBJECTIVES:
@@ -207,7 +200,7 @@ class RunConfig:
             weighing = " or ".join(name for name in REWARDS if name not in idle)
             raise UserError(
                 f"--objective is {self.objective}, but --reward {self.reward} weighs nothing beside accuracy with "
-                f"--method {self.method}; give {weighing}, or --objective {NO_OBJECTIVE}"
+                f"--method {self.method}; give {weighing}, or --objective {NONE}"
             )
 
     def _check_latency_loss(self) -> None:

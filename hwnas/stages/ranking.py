@@ -1,6 +1,7 @@
 """Networks across the super-network's accuracies, trained from scratch: does it rank them as training does?"""
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hwnas.stages.config import FEWEST_RANKED
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import checkpoint_name, train_from_scratch
-from hwnas.storage import Journal, Record
+from hwnas.storage import Journal, Record, read_json
 from hwnas.supernet import PathJudge
 
 COST_SHARE = 1.0  # of the best candidate's training, that all networks together may cost where no option says more
@@ -24,7 +25,7 @@ DRAWS = 50  # tries per network to be drawn, as all are to be different
 def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
     """Kendall's tau between the super-network's likelihood and standalone accuracy, its interval, and the networks.
 
-    Where too little is allowed for it, `why` alone.
+    Where too little is allowed for it, or it tells nothing, `why` instead of tau.
     """
     space = run.space
     drawn = draws(run, space)
@@ -37,12 +38,30 @@ def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
             "why": f"an epoch of each of {len(chosen)} networks costs more than the winner's training of "
             f"{run.config.train_epochs} epochs: `hwnas trust --out RUN --rank-epochs 1` trains them all the same"
         }
-    networks = [
-        _trained(run, space, number, found, epochs, splits, paths.compute) for number, found in enumerate(chosen)
-    ]
+    titled = [(f"network {number} of {len(chosen)}", found) for number, found in enumerate(chosen, start=1)]
+    networks = [_trained(run, space, title, found, epochs, splits, paths.compute) for title, found in titled]
+    return {**order(networks, epochs), "epochs": epochs, "networks": networks}
+
+
+def order(networks: Sequence[Record], epochs: int) -> Record:
+    """Kendall's tau and its interval; `why` instead where training told no network from another."""
     supernet, alone = (np.array([n[key] for n in networks]) for key in ("supernet_likelihood", "test_accuracy"))
+    if len(set(alone)) == 1:
+        return {
+            "why": f"all {len(networks)} networks have a test accuracy of {alone[0]:.4f} after {epochs} epochs, which "
+            f"is no order: `hwnas trust --out RUN --rank-epochs {2 * epochs}` trains them for longer"
+        }
     low, high = kendall_interval(supernet, alone)
-    return {"tau": kendall_tau(supernet, alone), "low": low, "high": high, "epochs": epochs, "networks": networks}
+    return {"tau": kendall_tau(supernet, alone), "low": low, "high": high}
+
+
+def earlier(run: Run) -> Record:
+    """What was measured before of the same super-network; empty where nothing was."""
+    path, candidates_of = run.file("trust.json"), run.journal("trust/candidates.jsonl").records
+    found = dict(read_json(path)["ranking"]) if path.exists() else {}
+    last = run.journal("supernet.jsonl").records[-1:]
+    is_same = {record["supernet_loss"] for record in candidates_of} == {epoch["loss"] for epoch in last}
+    return {key: value for key, value in found.items() if key != "verdict"} if "tau" in found and is_same else {}
 
 
 def affordable_epochs(run: Run, space: Space, chosen: list[Record]) -> int:
@@ -84,12 +103,12 @@ def spread(found: list[Record], count: int) -> list[Record]:
 
 
 def _trained(
-    run: Run, space: Space, number: int, found: Record, epochs: int, splits: Splits, compute: Compute
+    run: Run, space: Space, title: str, found: Record, epochs: int, splits: Splits, compute: Compute
 ) -> Record:
     """A candidate with what it gets by itself; a training that was finished before is read from its checkpoint."""
     size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
     network = {"space": space.name, "num_classes": space.num_classes, **size, "arch": found["arch"]}
-    stem, title = f"trust/{checkpoint_name(network)}-e{epochs}", f"network {number + 1} of {run.config.rank_networks}"
+    stem = f"trust/{checkpoint_name(network)}-e{epochs}"
     alone = train_from_scratch(run, network, stem, epochs, title, splits, compute)
     kept = {key: alone[key] for key in ("search_accuracy", "test_accuracy", "test_images", "seconds")}
     judged = {name: found[name] for name in ("supernet_accuracy", "supernet_likelihood")}

@@ -25,7 +25,7 @@ from hwnas.search import (
     Shrinking,
     Strategy,
     Trial,
-    landing,
+    landing_told,
     search,
 )
 from hwnas.spaces import Arch, Space, macs, params
@@ -256,7 +256,7 @@ def write_front(run: Run, trials: Journal) -> None:
         f"{front[0]['accuracy']:.4f}{_at(front[0], aims)}, of random search {random_front[0]['accuracy']:.4f}"
         f"{_at(random_front[0], aims)}"
     )
-    say(landing(trials.records, front[0], load_budget_ms(run)))
+    say(landing_told(trials.records, front[0], load_budget_ms(run)))
 
 
 def _at(trial: Record, aims: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from hwnas.search.collapse import Concentration, alarms, concentration, frequenc
 from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
 from hwnas.spaces import Space
 from hwnas.stages.limits import load_limits
-from hwnas.stages.ranking import ranking
+from hwnas.stages.ranking import earlier, ranking
 from hwnas.stages.run import Run, say
 from hwnas.stages.search import load_compute, trained_supernet
 from hwnas.storage import Record, read_json
@@ -119,27 +119,33 @@ def _with_supernet(run: Run, trials: Sequence[Record]) -> dict[str, Record]:
     """What needs the trained super-network; it is loaded only where something does."""
     found: dict[str, Record] = {name: {"verdict": NOT_MEASURED} for name in ("ranking", "gap")}
     trained = probabilities(run)
-    if not trained and not run.config.rank_networks:
-        return found
-    if not run.file("supernet.pt").exists():  # not trained again for that
-        return {name: nothing | {"why": f"{run.file('supernet.pt')} is gone"} for name, nothing in found.items()}
-    splits, space = run.splits(), run.space
-    paths, _ = trained_supernet(run, load_limits(run, space), splits, load_compute(run, space), is_finished=True)
-    if trained:
-        found["gap"] = discretisation_gap(mixture_accuracy(paths, trained[-1]), trials)
-    if run.config.rank_networks:
-        found["ranking"] = judged(ranking(run, paths, splits))
+    asked = [name for name, is_asked in (("ranking", run.config.rank_networks), ("gap", trained)) if is_asked]
+    if asked and not run.file("supernet.pt").exists():  # not trained again for that
+        found |= {name: {"verdict": NOT_MEASURED, "why": f"{run.file('supernet.pt')} is gone"} for name in asked}
+    elif asked:
+        splits, space = run.splits(), run.space
+        paths, _ = trained_supernet(run, load_limits(run, space), splits, load_compute(run, space), is_finished=True)
+        if "gap" in asked:
+            found["gap"] = discretisation_gap(mixture_accuracy(paths, trained[-1]), trials)
+        if "ranking" in asked:
+            found["ranking"] = judged(ranking(run, paths, splits))
+    if "networks" not in found["ranking"] and (before := earlier(run)):
+        found["ranking"] = judged(before)
     return found
 
 
 def judged(found: Record) -> Record:
-    """With a verdict: a few networks whose order is about right cannot speak against the super-network."""
+    """With a verdict.
+
+    A few networks speak against the super-network only where the whole interval does: five in a random order have a
+    tau of 0 or less in six of ten draws (docs/trust.md).
+    """
     if "tau" not in found:
         return {"verdict": NOT_MEASURED, **found}
     if found["low"] > 0:
         verdict = GOOD if found["tau"] >= USEFUL_TAU else UNCLEAR
     else:
-        verdict = BAD if found["tau"] <= 0 or len(found["networks"]) >= MANY_RANKED else UNCLEAR
+        verdict = BAD if found["high"] <= 0 or len(found["networks"]) >= MANY_RANKED else UNCLEAR
     return {"verdict": verdict, **found}
 
 

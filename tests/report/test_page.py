@@ -23,7 +23,7 @@ def test_everything_is_in_it_and_nothing_is_fetched(run):
 def test_every_candidate_has_its_layers_on_hover(run):
     page = write_report(run).read_text()
     assert page.count("stage0: ") >= 8
-    assert "accuracy 0.5700, 8 ms" in page
+    assert "accuracy 0.5700, 1.5 ms" in page
 
 
 @pytest.mark.parametrize(

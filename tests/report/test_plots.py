@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hwnas.report import read_findings
-from hwnas.report.plots import best_so_far, by_stage, layers, pareto, training
+from hwnas.report.plots import best_so_far, by_stage, further_goals, layers, pareto, training
 
 
 def test_choices_are_grouped_by_stage():
@@ -27,7 +27,19 @@ def test_how_much_of_the_budget_is_used_is_told_of_what_was_selected(run):
     path.write_text("".join(json.dumps(trial) + "\n" for trial in trials))
     figure = pareto(read_findings(run))
     assert "landed on a network that is predicted at 1 ms (55.0 % of the budget with its margin)" in figure
-    assert "delivered is predicted at 8 ms (440.0 % of the budget with its margin): another candidate" in figure
+    assert "delivered is predicted at 1.5 ms (82.5 % of the budget with its margin): another candidate" in figure
+
+
+def test_a_run_with_an_objective_tells_what_ranks_and_draws_each_goal_once(run, edit):
+    assert "Candidates are ranked by their super-network likelihood." in pareto(read_findings(run))
+    assert further_goals(read_findings(run)) == ""
+    edit("config.json", reward="mnasnet-soft", objective="million-macs, latency,million-macs")
+    trials = [trial | {"million_macs": trial["macs"] / 1e6, "worth": 0.25} for trial in read_findings(run).trials]
+    (run / "trials.jsonl").write_text("".join(json.dumps(trial) + "\n" for trial in trials))
+    found = read_findings(run)
+    told = "ranked by their worth (mnasnet-soft of million_macs, latency_ms)."
+    assert told in pareto(found)
+    assert further_goals(found).count('id="goal-million_macs"') == 1
 
 
 def test_the_layers_add_up_to_the_prediction(run):

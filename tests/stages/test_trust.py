@@ -1,6 +1,9 @@
 """trust: it measures what it says, goes on network by network, and can be asked for more."""
 
+import json
 import shutil
+from collections import Counter
+from itertools import permutations
 
 import pytest
 import torch
@@ -94,7 +97,7 @@ def test_without_being_asked_it_trains_a_few_networks_for_as_much_as_the_winner(
 
 def test_where_that_is_no_epoch_of_each_it_says_so_and_0_trains_none(hwnas, searched, tmp_path, trained_for):
     run = tmp_path / "run"
-    shutil.copytree(searched, run)
+    shutil.copytree(searched, run, ignore=shutil.ignore_patterns("trust", "trust.json"))
     write_json(run / "config.json", read_json(run / "config.json") | {"rank_networks": 5, "rank_epochs": None})
     assert hwnas("trust", "--out", run).returncode == 0
     found = read_json(run / "trust.json")["ranking"]
@@ -102,11 +105,49 @@ def test_where_that_is_no_epoch_of_each_it_says_so_and_0_trains_none(hwnas, sear
     assert "an epoch of each of 5 networks costs more than the winner's training of 2 epochs" in found["why"]
     assert hwnas("report", "--out", run).returncode == 0
     assert "`hwnas trust --out RUN --rank-epochs 1` trains them all the same" in (run / "report.html").read_text()
-    (run / "supernet.pt").unlink()
-    assert hwnas("trust", "--out", run).returncode == 0
-    assert "supernet.pt is gone" in read_json(run / "trust.json")["gap"]["why"]
     assert hwnas("trust", "--rank-networks", "0", "--out", run).returncode == 0
+    assert read_json(run / "trust.json")["ranking"] == {"verdict": "not measured"}
     assert trained_for == []
+
+
+def test_of_fewer_networks_than_asked_the_title_counts_those_that_are_trained(hwnas, searched, tmp_path, monkeypatch):
+    run, titles, draws = tmp_path / "run", [], ranking.draws
+    shutil.copytree(searched, run, ignore=shutil.ignore_patterns("trust", "trust.json"))
+
+    def train(run, record, stem, epochs, title, *others):
+        titles.append(title)
+        return {"search_accuracy": 0.5, "test_accuracy": 0.5, "test_images": 100, "seconds": 1.0}
+
+    monkeypatch.setattr(ranking, "train_from_scratch", train)
+    monkeypatch.setattr(ranking, "draws", lambda *run_and_space: draws(*run_and_space)[:3])
+    done = hwnas("trust", "--rank-networks", "5", "--rank-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert titles == ["network 1 of 3", "network 2 of 3", "network 3 of 3"]
+    assert hwnas("report", "--out", run).returncode == 0
+    assert "all 3 networks have a test accuracy of 0.5000 after 1 epochs" in (run / "report.html").read_text()
+
+
+def test_without_the_super_network_what_is_left_out_has_its_own_reason_and_what_was_measured_stays(
+    hwnas, searched, tmp_path, trained_for
+):
+    run = tmp_path / "run"
+    shutil.copytree(searched, run, ignore=shutil.ignore_patterns("trust", "trust.json"))
+    assert hwnas(*RANK, run).returncode == 0
+    measured, gone = read_json(run / "trust.json")["ranking"], f"{run / 'supernet.pt'} is gone"
+    assert "tau" in measured
+    (run / "supernet.pt").unlink()
+    for networks in ("3", "0"):
+        assert hwnas("trust", "--rank-networks", networks, "--out", run).returncode == 0
+        panel = read_json(run / "trust.json")
+        assert (panel["ranking"], panel["gap"]["why"]) == (measured, gone)
+    epochs = Journal(run / "supernet.jsonl").records
+    lines = [{k: v for k, v in epoch.items() if k != "probabilities"} for epoch in epochs]
+    lines[-1]["loss"] += 1  # of a method without probabilities, and of another super-network than was ranked
+    (run / "supernet.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert hwnas("trust", "--rank-networks", "3", "--out", run).returncode == 0
+    panel = read_json(run / "trust.json")
+    assert panel["ranking"] == {"verdict": "not measured", "why": gone}
+    assert panel["gap"] == {"verdict": "not measured"}
 
 
 def test_what_several_processes_trained_is_judged_by_one(hwnas, searched, tmp_path):
@@ -120,14 +161,35 @@ def test_what_several_processes_trained_is_judged_by_one(hwnas, searched, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("tau", "low", "networks", "verdict"),
+    ("tau", "low", "high", "networks", "verdict"),
     [
-        *((0.8, 0.2, 5, "good"), (0.4, 0.1, 5, "unclear"), (0.8, -0.1, 5, "unclear"), (0.8, -0.1, 12, "bad")),
-        *((0.0, -0.9, 5, "bad"), (-0.3, -0.9, 5, "bad"), (0.3, -0.1, 30, "bad")),
+        *((0.8, 0.2, 1.0, 5, "good"), (0.4, 0.1, 0.9, 5, "unclear"), (0.8, -0.1, 1.0, 5, "unclear")),
+        *((0.0, -0.9, 0.9, 5, "unclear"), (-0.3, -0.9, 0.5, 5, "unclear"), (-0.8, -1.0, 0.0, 5, "bad")),
+        *((0.8, -0.1, 0.9, 12, "bad"), (0.3, -0.1, 0.6, 30, "bad")),
     ],
 )
-def test_few_networks_in_about_the_right_order_speak_neither_for_nor_against(tau, low, networks, verdict):
-    assert judged({"tau": tau, "low": low, "networks": [{}] * networks})["verdict"] == verdict
+def test_few_networks_speak_against_only_with_the_whole_interval(tau, low, high, networks, verdict):
+    assert judged({"tau": tau, "low": low, "high": high, "networks": [{}] * networks})["verdict"] == verdict
+
+
+def test_five_networks_say_what_the_documentation_says_they_do():
+    """Of all orders of five; each is as likely where the super-network ranks by chance."""
+    verdicts = Counter(
+        judged(ranking.order(_networks(accuracies), 1) | {"networks": [{}] * 5})["verdict"]
+        for accuracies in permutations(range(5))
+    )
+    assert verdicts == {"good": 1, "unclear": 111, "bad": 8}  # of 120
+
+
+def test_where_training_tells_no_network_from_another_there_is_no_order():
+    found = judged(ranking.order(_networks([0.1] * 5), 3))
+    assert found["verdict"] == "not measured"
+    assert found["why"].startswith("all 5 networks have a test accuracy of 0.1000 after 3 epochs, which is no order")
+
+
+def _networks(accuracies):
+    """Networks that the super-network ranks as they stand, with these accuracies by themselves."""
+    return [{"supernet_likelihood": i / 10, "test_accuracy": a} for i, a in enumerate(accuracies)]
 
 
 def test_too_few_networks_for_an_order_are_refused(hwnas, searched):
