@@ -25,7 +25,7 @@ from hwnas.datasets import ImageSet
 from hwnas.latency import TablePredictor
 from hwnas.latency.profiler import rows_to_measure
 from hwnas.nn import Compute, Network, Supernet, depthwise, keep_freed_memory
-from hwnas.nn.parts import forget_use, used_parts
+from hwnas.nn.parts import Shared, forget_use, shared_modules, used_parts
 from hwnas.objective import hard_limits
 from hwnas.search import Budget, Evolution, EvolutionConfig, Limit, search
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space
@@ -95,6 +95,7 @@ class Steps:
         self.x = compute.images(torch.from_numpy(images).float() / 128 - 1)
         self.labels = torch.arange(batch, device=compute.device) % CLASSES
         self.optimizers: dict[nn.Module, torch.optim.Optimizer] = {}
+        self.shared: dict[nn.Module, list[Shared]] = {}
 
     def weights(self, module: nn.Module, *arguments: Arch) -> None:
         """Forward, backward and the optimizer's step, of one path or of a network standing alone."""
@@ -103,9 +104,10 @@ class Steps:
         nn.functional.cross_entropy(logits.float(), self.labels).backward()
         if module not in self.optimizers:
             self.optimizers[module] = optimizer(Recipe(lr=NO_LR), module)
-        partial.step(self.optimizers[module], used_parts(module))
+            self.shared[module] = shared_modules(module)
+        partial.step(self.optimizers[module], used_parts(self.shared[module]))
         module.zero_grad(set_to_none=True)
-        forget_use(module)
+        forget_use(self.shared[module])
 
     def plain(self, arch: Arch) -> Network:
         network = Network(self.space, arch)

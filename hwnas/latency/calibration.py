@@ -12,8 +12,9 @@ price small networks at nothing or less, and lead a search by gradient to operat
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +35,7 @@ MIN_NETWORKS = {1: 2, 2: 5, 3: 16}  # for so many weights; with fewer networks a
 LEAST_SHARE = 0.1  # of its scaled row is what every operator adds at least
 SIMPLER_WITHIN = 1.05  # of the smallest error: a method with fewer weights is taken then
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,13 @@ def _chosen(relative: Mapping[str, Floats], of_ops: Mapping[str, Floats]) -> dic
         weights = dict(zip(names, _fit(design).tolist(), strict=True))
         if _is_possible(weights, of_ops, scale):
             possible.append((float(np.abs(_leave_one_out(design) - 1).mean()), weights))
-    least = min(error for error, _ in possible)  # the scaled table alone is always possible
-    return next(weights for error, weights in possible if error <= SIMPLER_WITHIN * least)
+    return simplest_good(possible)  # the scaled table alone is always possible
+
+
+def simplest_good(found: Sequence[tuple[float, T]]) -> T:
+    """Of (error, what has it), the simplest first: what has the smallest error, or comes near it before."""
+    least = min(error for error, _ in found)
+    return next(each for error, each in found if error <= SIMPLER_WITHIN * least)
 
 
 def _is_possible(weights: Mapping[str, float], of_ops: Mapping[str, Floats], scale: float) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwnas.errors import UserError
 from hwnas.latency.additive import AdditiveCost, expected_costs
-from hwnas.latency.calibration import CONSTANT, OP_TERMS, SIMPLER_WITHIN, TABLE, calibrated_weights
+from hwnas.latency.calibration import CONSTANT, OP_TERMS, TABLE, calibrated_weights, simplest_good
 from hwnas.latency.corrections import CORRECTIONS, FITTED, NO_CORRECTION, Correction, left_out, ridge
 from hwnas.latency.intervals import ConformalBounds, RelativeErrors
 from hwnas.latency.predictors import TablePredictor
@@ -83,12 +83,6 @@ def _check_networks(archs: Sequence[Arch], measured_ms: ArrayLike) -> Floats:
             f"at least {MIN_NETWORKS}: measure more, or use the calibrated table alone"
         )
     return measured
-
-
-def _simplest_good(left_out_ms: Mapping[str, Floats], measured_ms: Floats) -> str:
-    """The one with the smallest error, or one before it that comes near."""
-    errors = {kind: _mape(predicted_ms, measured_ms) for kind, predicted_ms in left_out_ms.items()}
-    return next(kind for kind, error in errors.items() if error <= SIMPLER_WITHIN * min(errors.values()))
 
 
 def _mape(predicted_ms: Floats, measured_ms: Floats) -> float:
@@ -171,7 +165,8 @@ class ResidualPredictor(ConformalBounds):
         base = TablePredictor(space, op_ms, networks.base_ms(everyone, everyone)[1], doubts=doubts)
         base_ms = left_out(lambda kept, out: networks.base_ms(kept, out)[0], len(measured))
         found = {kind: left_out(functools.partial(networks.corrected_ms, kind), len(measured)) for kind in kinds}
-        kind = _simplest_good({NONE: base_ms, **found}, measured)
+        left_out_ms = {NONE: base_ms, **found}
+        kind = simplest_good([(_mape(predicted_ms, measured), name) for name, predicted_ms in left_out_ms.items()])
         if kind == NONE:
             return cls(base, NO_CORRECTION, RelativeErrors.of(measured, base_ms)), base_ms
         correction = networks.correction(kind, everyone)

@@ -27,7 +27,7 @@ from hwnas.nn.ops import (
     halves,
     shuffled,
 )
-from hwnas.nn.parts import Region, Shared
+from hwnas.nn.parts import Region, Shared, index
 from hwnas.spaces.layers import Block, Branches, Conv, Layer, Shuffle, SqueezeExcite
 
 
@@ -52,7 +52,7 @@ class ElasticConv(Shared):
 
     def sliced(self, layer: Conv) -> Tensor:
         """The weight of one option: first channels, centre of the kernel."""
-        weight = self.weight[: layer.out_channels, : layer.in_channels // layer.groups]
+        weight = self.weight[index(self._region(layer))]
         for kernel, matrix in zip(self.smaller, self.transforms, strict=True):
             if kernel < layer.kernel:
                 break
@@ -61,15 +61,20 @@ class ElasticConv(Shared):
         return _centre(weight, layer.kernel)
 
     def parts(self, layer: Layer) -> Iterator[tuple[nn.Parameter, Region]]:
-        """First channels, centre of the kernel; with transforms all that the first of them reads."""
+        """Of weight and batch norm."""
         assert isinstance(layer, Conv)
+        region = self._region(layer)
+        yield self.weight, region
+        yield self.bn.weight, region[:1]
+        yield self.bn.bias, region[:1]
+
+    def _region(self, layer: Conv) -> Region:
+        """First channels, centre of the kernel; with transforms all that the first of them reads."""
         largest = self.weight.shape[-1]
         kernel = self.smaller[0] if self.smaller and layer.kernel < largest else layer.kernel
         margin = (largest - kernel) // 2
-        channels, centre = (0, layer.out_channels), (margin, margin + kernel)
-        yield self.weight, (channels, (0, layer.in_channels // layer.groups), centre, centre)
-        yield self.bn.weight, (channels,)
-        yield self.bn.bias, (channels,)
+        centre = (margin, margin + kernel)
+        return ((0, layer.out_channels), (0, layer.in_channels // layer.groups), centre, centre)
 
     def forward(self, x: Tensor, layer: Conv) -> Tensor:  # (N, C_in, H, W) -> (N, C_out, H / stride, W / stride)
         self.note_use(layer)
@@ -132,7 +137,7 @@ class ElasticExcitation(Shared):
 
     def sliced(self, layer: SqueezeExcite) -> list[Tensor]:
         """The parameters of one option, its first channels, in their own order."""
-        return [whole[tuple(slice(*along) for along in region)] for whole, region in self.parts(layer)]
+        return [whole[index(region)] for whole, region in self.parts(layer)]
 
     def parts(self, layer: Layer) -> Iterator[tuple[nn.Parameter, Region]]:
         """First channels of either side."""

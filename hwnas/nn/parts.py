@@ -4,7 +4,7 @@ Options that are slices of one weight leave the rest of it out. That rest has a 
 weight decay would move it all the same; so modules that share remember what ran, for the step to move nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -31,21 +31,27 @@ class Shared(nn.Module):
         raise NotImplementedError
 
 
-def forget_use(module: nn.Module) -> None:
+def index(region: Region) -> tuple[slice, ...]:
+    """What picks a region out of its tensor."""
+    return tuple(slice(first, end) for first, end in region)
+
+
+def shared_modules(module: nn.Module) -> list[Shared]:
+    """All in a module, which is walked through once: what they used is asked in every step."""
+    return [each for each in module.modules() if isinstance(each, Shared)]
+
+
+def forget_use(modules: Iterable[Shared]) -> None:
     """What runs from now on counts."""
-    for shared in _shared(module):
+    for shared in modules:
         shared.used.clear()
 
 
-def used_parts(module: nn.Module) -> dict[nn.Parameter, set[Region]]:
+def used_parts(modules: Iterable[Shared]) -> dict[nn.Parameter, set[Region]]:
     """Of every parameter that is shared: what ran of it."""
     found: dict[nn.Parameter, set[Region]] = {}
-    for shared in _shared(module):
+    for shared in modules:
         for layer in shared.used:
             for parameter, region in shared.parts(layer):
                 found.setdefault(parameter, set()).add(region)
     return found
-
-
-def _shared(module: nn.Module) -> Iterator[Shared]:
-    return (each for each in module.modules() if isinstance(each, Shared))

@@ -20,7 +20,7 @@ from hwnas import ranks
 from hwnas.datasets import ImageSet
 from hwnas.errors import UserError
 from hwnas.nn import Compute
-from hwnas.nn.parts import forget_use, used_parts
+from hwnas.nn.parts import forget_use, shared_modules, used_parts
 from hwnas.nn.synchronised import synchronised
 from hwnas.storage import Journal
 from hwnas.train import partial
@@ -109,6 +109,7 @@ class Training:
                 "choose a --batch-size that can, or another --nproc-per-node"
             )
         self.compute.module(self.module)
+        self.shared = shared_modules(self.module)
         self.optimizer = optimizer(self.recipe, self.module)
         self.ema = Ema(self.module, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self.epoch, self.step, self.seconds = 0, 0, 0.0  # epochs done; of the next one: steps done, what they took
@@ -185,13 +186,13 @@ class Training:
         torch.manual_seed(int(np.random.SeedSequence([self.seed, step, STEP_STREAM]).generate_state(1)[0]))
         set_lr(self.optimizer.param_groups, self._lr(step))
         self.optimizer.zero_grad(set_to_none=True)  # None, not zero: idle operators must not move
-        forget_use(self.module)
+        forget_use(self.shared)
         total = torch.zeros((), device=self.compute.device)
         for loss in self._losses(normalise(self.compute.images(images)), labels.to(self.compute.device), step):
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         ranks.average([total, *(p.grad for p in self.module.parameters() if p.grad is not None)])
-        partial.step(self.optimizer, used_parts(self.module))
+        partial.step(self.optimizer, used_parts(self.shared))
         if self.ema is not None:
             self.ema.update(self.module)
         if self.companion is not None:

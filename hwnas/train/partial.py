@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hwnas.nn.parts import Region
+from hwnas.nn.parts import Region, index
 
 OptimizerState = dict[str, Any]
 
@@ -51,12 +51,12 @@ class _Part:
         """state: the optimizer's of the whole parameter, empty before its first step."""
         assert whole.grad is not None
         self.whole, self.whole_state = whole, state
-        bounds = list(zip(*regions, strict=True))  # of every dimension
-        self.box = tuple(slice(min(a for a, _ in of), max(b for _, b in of)) for of in bounds)
+        box = tuple((min(a for a, _ in of), max(b for _, b in of)) for of in zip(*regions, strict=True))
+        self.box = index(box)
         self.view = whole.detach()[self.box]
         self.view.grad = whole.grad[self.box]
         self.state = {name: self._of(value) for name, value in state.items()}
-        self.idle = self._idle(regions)
+        self.idle = None if box in regions else self._idle(regions)
         moved = (self.view, *self.state.values()) if self.idle is not None else ()
         self.kept = [(x, x[self.idle]) for x in moved if self._is_alike(x)]
 
@@ -66,13 +66,11 @@ class _Part:
     def _is_alike(self, value: Any) -> bool:
         return isinstance(value, Tensor) and value.shape == self.view.shape
 
-    def _idle(self, regions: Collection[Region]) -> Tensor | None:
-        """What of the box is in no region; None where one of them fills it."""
-        if tuple((along.start, along.stop) for along in self.box) in regions:
-            return None
+    def _idle(self, regions: Collection[Region]) -> Tensor:
+        """What of the box is in no region."""
         idle = torch.ones_like(self.whole, dtype=torch.bool)
         for region in regions:
-            idle[tuple(slice(*bounds) for bounds in region)] = False
+            idle[index(region)] = False
         return idle[self.box]
 
     def finished(self, state: OptimizerState) -> OptimizerState:

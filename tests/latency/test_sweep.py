@@ -25,8 +25,8 @@ def table_at(path):
     return LatencyTable(path, identity(PROFILE, FakeDevice(PROFILE), SPACE))
 
 
-def a_device(table, factor):
-    """A device whose times are multiplied by `factor(row number, records so far)`: what the table holds decides."""
+def a_device_telling(told):
+    """A device that tells `told(row number, what the fake device measures)`."""
 
     class Device(FakeDevice):
         @contextmanager
@@ -35,12 +35,21 @@ def a_device(table, factor):
 
         def measure(self, model, config):
             number = int(model.name.partition(".")[0].removeprefix("model"))
-            times = factor(number, len(table.journal.records))
-            if math.isnan(times):
-                return Measurement(error="out of memory")
-            return Measurement(tuple(times * t for t in super().measure(model, config).times_ms))
+            return told(number, super().measure(model, config))
 
     return Device
+
+
+def a_device(table, factor):
+    """A device whose times are multiplied by `factor(row number, records so far)`: what the table holds decides."""
+
+    def told(number, measured):
+        times = factor(number, len(table.journal.records))
+        if math.isnan(times):
+            return Measurement(error="out of memory")
+        return Measurement(tuple(times * t for t in measured.times_ms))
+
+    return a_device_telling(told)
 
 
 @pytest.fixture
@@ -111,18 +120,11 @@ def test_rows_that_get_no_answer_do_not_end_a_sweep_while_others_do(tmp_path, mo
     """Their models are at fault, not the device: even where only they are left to measure."""
     silent = set(list(ROWS)[:20])
 
-    class Device(FakeDevice):
-        @contextmanager
-        def session(self):
-            yield self
+    def told(number, measured):
+        no_answer = Measurement(error="no answer", silence="did not answer in time")
+        return no_answer if list(ROWS)[number] in silent else measured
 
-        def measure(self, model, config):
-            number = int(model.name.partition(".")[0].removeprefix("model"))
-            if list(ROWS)[number] in silent:
-                return Measurement(error="no answer", silence="did not answer in time")
-            return FakeDevice.measure(self, model, config)
-
-    monkeypatch.setattr(profiler, "open_device", Device)
+    monkeypatch.setattr(profiler, "open_device", a_device_telling(told))
     table = table_at(tmp_path / "t.jsonl")
     for _ in range(1 if first else 2):
         profile_space(SPACE, PROFILE, table)

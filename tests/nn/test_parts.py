@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hwnas.nn import Supernet
-from hwnas.nn.parts import forget_use, used_parts
+from hwnas.nn.parts import forget_use, index, shared_modules, used_parts
 from hwnas.spaces import SpaceConfig, build_space
 
 SPACES = ("mobilenet_v3_large", "proxyless_small", "shufflenet_spos_channels", "fbnet", "mobilenet_v4")
@@ -27,7 +27,7 @@ def test_a_path_uses_just_what_its_network_standing_alone_has(name):
     net = Supernet(space)
     arch = space.sample(random.Random(3))
     net(torch.randn(2, 3, 32, 32), arch)
-    used, numbers = used_parts(net), numbered(net)
+    used, numbers = used_parts(shared_modules(net)), numbered(net)
     is_alone = torch.zeros(sum(values.numel() for values in numbers.values()), dtype=torch.bool)
     for parameter in net.network(arch).parameters():
         is_alone[parameter.long()] = True
@@ -37,7 +37,7 @@ def test_a_path_uses_just_what_its_network_standing_alone_has(name):
         if parameter in used:
             (region,) = used[parameter]
             expected = torch.zeros_like(own)
-            expected[tuple(slice(*along) for along in region)] = True
+            expected[index(region)] = True
             assert torch.equal(own, expected), parameter_name
             shared += not own.all()
         else:
@@ -50,11 +50,11 @@ def test_what_runs_without_gradients_or_was_forgotten_is_not_used():
     net, arch = Supernet(space), space.sample(random.Random(0))
     with torch.no_grad():
         net(torch.randn(2, 3, 32, 32), arch)
-    assert not used_parts(net)
+    assert not used_parts(shared_modules(net))
     net(torch.randn(2, 3, 32, 32), arch)
-    assert used_parts(net)
-    forget_use(net)
-    assert not used_parts(net)
+    assert used_parts(shared_modules(net))
+    forget_use(shared_modules(net))
+    assert not used_parts(shared_modules(net))
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -66,11 +66,11 @@ def test_with_kernel_transforms_a_smaller_kernel_uses_all_that_they_read(kernel)
     )
     net.slots[2](torch.randn(2, *spec.in_shape), option).square().sum().backward()
     checked = 0
-    for parameter, regions in used_parts(net).items():
+    for parameter, regions in used_parts(shared_modules(net)).items():
         (region,) = regions
         outside = parameter.grad.clone()
-        outside[tuple(slice(*along) for along in region)] = 0
+        outside[index(region)] = 0
         assert not outside.any()
-        assert parameter.grad[tuple(slice(*along) for along in region)].any()
+        assert parameter.grad[index(region)].any()
         checked += parameter.grad.ndim == 4 and parameter.grad.shape[-1] > 1
     assert checked

@@ -4,8 +4,12 @@ import re
 from pathlib import Path
 
 JSON, CSV, YAML = "JSON", "CSV", "YAML"
-LANGUAGES = {"proxyless": (YAML,), "once-for-all": (YAML,), "tunas": (JSON,), "nn-meter": (JSON, CSV)}
-LANGUAGES |= {"hw-nas-bench-fbnet": (JSON,)}
+LANGUAGES = {
+    **dict.fromkeys(("proxyless", "once-for-all"), (YAML,)),
+    "tunas": (JSON,),
+    "nn-meter": (JSON, CSV),
+    "hw-nas-bench-fbnet": (JSON,),
+}
 MARKS = {  # what files of a format have, and no others; once-for-all's keys are ProxylessNAS's and two more
     "tunas": re.compile(r'"cin_cout"\s*:'),
     "hw-nas-bench-fbnet": re.compile(r'"delta_vs_skip_ms"\s*:'),
