@@ -21,6 +21,7 @@ ORDER = [
     {"ranks"},
     {"nn"},
     {"runtimes"},
+    {"ondevice"},
     {"devices"},
     {"latency"},
     {"footprint"},

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable
 
-from hwnas.devices.device import Device, Measurement, Memory, RunConfig, Session, measure_in_turn, pooled
+from hwnas.devices.device import Device, Measurement, Memory, Session, measure_in_turn, pooled
 from hwnas.devices.fake import FakeDevice
 from hwnas.devices.local import LocalDevice
 from hwnas.devices.profile import Profile, Timing, load_profile
+from hwnas.devices.remote import RemoteDevice
+from hwnas.ondevice.timing import RunConfig
 
-DEVICES: dict[str, Callable[[Profile], Device]] = {"host": LocalDevice, "fake": FakeDevice}
+DEVICES: dict[str, Callable[[Profile], Device]] = {
+    "host": LocalDevice,
+    "ssh": RemoteDevice,
+    "adb": RemoteDevice,
+    "fake": FakeDevice,
+}
 
 
 def open_device(profile: Profile) -> Device:

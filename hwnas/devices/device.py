@@ -8,19 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-Clock = Literal["thread_cpu", "wall"]
+from hwnas.ondevice.timing import RunConfig
+
 Silence = Literal["", "did not answer in time", "ended the measuring process"]  # a model's fault, or the device's
-
-
-@dataclass(frozen=True, slots=True)
-class RunConfig:
-    """How one model file is timed, once."""
-
-    warmup_runs: int = 3
-    runs: int = 12
-    min_sample_ms: float = 0.2  # a shorter model is repeated within each sample until it lasts this long
-    clock: Clock = "wall"
-    timeout_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +78,14 @@ class Device(Protocol):
 
     def describe(self) -> dict[str, str]:
         """What the device is, as found: goes into the first line of every table."""
+        ...
+
+    def runtime_version(self) -> str:
+        """Of the library that runs models there, e.g. "ai-edge-litert 2.3.0"; UserError where it is absent."""
+        ...
+
+    def most_threads(self) -> int:
+        """As many as there are cores that a process may use."""
         ...
 
     def conditions(self) -> dict[str, float]:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices.device import Measurement, Memory, RunConfig
+from hwnas.devices.device import Measurement, Memory
 from hwnas.devices.profile import Profile
+from hwnas.ondevice.timing import RunConfig
+from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.fake import blocks_of
 
 OVERHEAD_MS = 0.004  # of every layer, whatever its size
@@ -26,6 +28,12 @@ class FakeDevice:
 
     def describe(self) -> dict[str, str]:
         return {"device": "fake", "soc": "fake", "architecture": "none", "os": "none", "governor": "none", "cpus": ""}
+
+    def runtime_version(self) -> str:
+        return RUNTIMES[self.profile.runtime].version()
+
+    def most_threads(self) -> int:
+        return 1
 
     def conditions(self) -> dict[str, float]:
         return {}

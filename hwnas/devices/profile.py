@@ -1,5 +1,6 @@
 """How to measure on a device: the YAML files of profiles/."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,12 +8,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from hwnas.devices.device import Clock, RunConfig
 from hwnas.errors import UserError, shown
+from hwnas.ondevice.timing import Clock, RunConfig
 from hwnas.resources import find
 from hwnas.runtimes.runtime import Dtype
 from hwnas.yaml_files import read_yaml
 
+GATES = {"max_temperature_c": "temperature_c", "min_frequency_share": "frequency_share"}  # what each needs told
+NAME = re.compile(r"(?!-)[A-Za-z0-9._:@%/\[\]+-]+")  # of a machine or a program, and of no option
 Cores = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
 
 
@@ -49,10 +52,13 @@ class Timing(BaseModel):
         too_hot = self.max_temperature_c is not None and conditions.get("temperature_c", 0.0) > self.max_temperature_c
         return not too_hot and conditions.get("frequency_share", 1.0) >= self.min_frequency_share
 
+    def gates(self) -> list[str]:
+        """The keys that make a span wait until the device's conditions are as they should be."""
+        return [key for key in GATES if getattr(self, key)]
+
     def untold(self, conditions: Mapping[str, float]) -> list[str]:
         """The keys of gates that have no effect, as the device does not tell what they need."""
-        gates = {"max_temperature_c": "temperature_c", "min_frequency_share": "frequency_share"}
-        return [key for key, needed in gates.items() if getattr(self, key) and needed not in conditions]
+        return [key for key in self.gates() if GATES[key] not in conditions]
 
     def run_config(self) -> RunConfig:
         """One round's share of the protocol."""
@@ -65,7 +71,9 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str  # the file's stem
-    device: Literal["host", "fake"]
+    device: Literal["host", "ssh", "adb", "fake"]
+    address: Annotated[str, Field(strict=True)] = ""  # ssh: where; adb: the serial number, where several are connected
+    python: Annotated[str, Field(strict=True)] = ""  # ssh, adb: a program there, or the one that is brought
     runtime: Literal["litert", "ort", "fake"]
     dtype: Dtype
     threads: Annotated[int, Field(ge=1, le=256, strict=True)]
@@ -76,6 +84,15 @@ class Profile(BaseModel):
         """What the fields cannot tell each for itself."""
         if (self.device == "fake") != (self.runtime == "fake"):
             raise ValueError(f"device {self.device} cannot run {self.runtime}: the fake device has the fake runtime")
+        if self.device == "ssh" and not self.address:
+            raise ValueError("device ssh needs an address: host, user@host or ssh://user@host:port")
+        if self.device not in ("ssh", "adb") and (self.address or self.python):
+            raise ValueError(f"device {self.device} has neither address nor python: leave them out")
+        for key, value in (("address", self.address), ("python", self.python)):
+            if value and not NAME.fullmatch(value):
+                raise ValueError(
+                    f"{key} {shown(value)} holds what no {key} has; allowed: letters, digits, . _ : @ % / [ ] + -"
+                )
         if self.timing.clock == "thread_cpu" and self.threads > 1:
             # a thread's own clock sees nothing of what other threads did
             raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")

@@ -1,22 +1,20 @@
 """Latency, load time and peak memory of exported files, measured in turn on one device."""
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hwnas.devices import Profile, measure_in_turn, open_device
-from hwnas.runtimes import RUNTIMES
 
 ROUNDS = 2  # processes that measure each file; the stage `measure` takes all of the profile's for the one that counts
 Report = Callable[[str], None]  # what is measured next
 Files = Mapping[str, tuple[str, Path]]  # key -> runtime, file
 
 
-def thread_counts() -> tuple[int, ...]:
-    """One thread, and as many as there are cores to use."""
-    return tuple(sorted({1, len(os.sched_getaffinity(0))}))
+def thread_counts(profile: Profile) -> tuple[int, ...]:
+    """One thread, and as many as the device has cores to use."""
+    return tuple(sorted({1, open_device(profile).most_threads()}))
 
 
 def variant(profile: Profile, runtime: str, threads: int) -> Profile:
@@ -33,7 +31,7 @@ def measure_files(files: Files, profile: Profile, report: Report) -> dict[str, d
     found: dict[str, dict[str, Any]] = {key: {"latency_ms": {}} for key in files}
     for runtime in sorted({runtime for runtime, _ in files.values()}):
         own = {key: path for key, (used, path) in files.items() if used == runtime}
-        for threads in thread_counts():
+        for threads in thread_counts(profile):
             report(f"{runtime}, {threads} threads")
             changed = variant(profile, runtime, threads)
             with open_device(changed).session() as session:
@@ -60,7 +58,11 @@ def measured_on(profile: Profile, runtimes: set[str]) -> dict[str, Any]:
     return {
         **open_device(profile).describe(),
         "profile": profile.name,
-        "threads": list(thread_counts()),
-        "runtimes": ", ".join(RUNTIMES[runtime].version() for runtime in sorted(runtimes)),
+        "threads": list(thread_counts(profile)),
+        "runtimes": ", ".join(_version(profile, runtime) for runtime in sorted(runtimes)),
         "protocol": f"batch 1, median of {ROUNDS} processes, {timing.runs} runs each after {timing.warmup_runs}",
     }
+
+
+def _version(profile: Profile, runtime: str) -> str:
+    return open_device(variant(profile, runtime, 1)).runtime_version()

@@ -32,7 +32,7 @@ def identity(profile: Profile, device: Device, space: Space) -> Identity:
         **device.describe(),
         "profile": profile.name,
         "runtime": profile.runtime,
-        "runtime_version": RUNTIMES[profile.runtime].version(),
+        "runtime_version": device.runtime_version(),
         "dtype": profile.dtype,
         "threads": str(profile.threads),
         "delegate": RUNTIMES[profile.runtime].delegate,
@@ -145,6 +145,8 @@ def measure_rows(
 
 def gates_untold(profile: Profile, device: Device) -> str:
     """`max_temperature_c has no effect, ...`; empty where every gate of the profile has one, or there is none."""
+    if not profile.timing.gates():
+        return ""
     untold = profile.timing.untold(device.conditions())
     verb = "has" if len(untold) == 1 else "have"
     return f"{' and '.join(untold)} {verb} no effect, as the device tells no such thing" if untold else ""

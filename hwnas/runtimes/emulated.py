@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UserError
-from hwnas.runtimes.emulated_linux import PYTHON, Say, linux, runtimes_for
+from hwnas.runtimes.arm64_linux import PYTHON, Say, linux, runtimes_for
 
 PACKAGE = Path(__file__).resolve().parents[1]
 WORKER = "hwnas.runtimes.emulated_worker"

@@ -11,7 +11,6 @@ from hwnas.footprint import METRICS
 from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
-from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, config_of, macs, params
 from hwnas.stages.config import option
 from hwnas.stages.progress import Report
@@ -121,7 +120,7 @@ def measured_footprints(run: Run, networks: Sequence[NetworkId], report: Report)
     Metrics that no option limits are left out where the device does not tell them.
     """
     profile, journal = load_profile(run.config.on), run.journal("footprints.jsonl")
-    on = f"{profile.name}, {RUNTIMES[profile.runtime].version()}"
+    on = f"{profile.name}, {open_device(profile).runtime_version()}"
     needed = run.config.max_peak_memory_mb is not None
     usable = [r for r in journal.records if r.get("on") == on and (not needed or "peak_memory_mb" in r)]
     known = {record["network"]: record for record in usable}

@@ -21,7 +21,7 @@ def test_the_name_is_the_stem(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SOUND + "thread: 2\n", "thread: Extra inputs are not permitted.*Keys: device, runtime"),
+        (SOUND + "thread: 2\n", "thread: Extra inputs are not permitted.*Keys: device, address, python, runtime"),
         (SOUND.replace("fp32", "fp8"), "dtype: Input should be 'fp32', 'fp16' or 'int8'"),
         (SOUND + "timing:\n  round: 2\n", r"timing\.round: Extra"),
         (SOUND.replace("1", "0"), "threads: Input should be greater than or equal to 1 \\(0 came\\)"),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.runtimes import RUNTIMES, emulated, emulated_linux
+from hwnas.runtimes import RUNTIMES, arm64_linux, emulated
+from hwnas.runtimes.arm64_linux import cache, linux, runtimes_for
 from hwnas.runtimes.emulated import PROCESSORS, NotRun, emulator, find_qemu
-from hwnas.runtimes.emulated_linux import cache, linux, runtimes_for
 from hwnas.spaces.layers import Block, Conv, GlobalPool
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
@@ -27,7 +27,7 @@ def arm_linux(tmp_path, monkeypatch):
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/bin/python3").touch()
     (root / "proc").mkdir()
-    monkeypatch.setenv(emulated_linux.FOLDER, str(root))
+    monkeypatch.setenv(arm64_linux.FOLDER, str(root))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return root
 
@@ -113,20 +113,20 @@ def test_without_qemu_the_package_is_named(monkeypatch):
 
 def test_without_a_linux_it_is_said_where_one_may_come_from(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(emulated_linux.shutil, "which", lambda name: None)
-    monkeypatch.delenv(emulated_linux.FOLDER, raising=False)
-    with pytest.raises(UserError, match=f"no apt-get.*name its root in {emulated_linux.FOLDER}"):
+    monkeypatch.setattr(arm64_linux.shutil, "which", lambda name: None)
+    monkeypatch.delenv(arm64_linux.FOLDER, raising=False)
+    with pytest.raises(UserError, match=f"no apt-get.*name its root in {arm64_linux.FOLDER}"):
         linux(nothing_said)
-    monkeypatch.setenv(emulated_linux.FOLDER, str(tmp_path))
+    monkeypatch.setenv(arm64_linux.FOLDER, str(tmp_path))
     with pytest.raises(UserError, match=r"has no usr/bin/python3; name the root"):
         linux(nothing_said)
 
 
 def test_sources_without_arm_packages_leave_nothing_behind(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv(emulated_linux.FOLDER, raising=False)
-    monkeypatch.setattr(emulated_linux.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(emulated_linux, "_run", lambda command: "E: Unable to locate package python3")
+    monkeypatch.delenv(arm64_linux.FOLDER, raising=False)
+    monkeypatch.setattr(arm64_linux.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(arm64_linux, "_run", lambda command: "E: Unable to locate package python3")
     said = []
     with pytest.raises(UserError, match=r"have no python3 .*Unable to locate package python3.*unpack one"):
         linux(said.append)
@@ -137,7 +137,7 @@ def test_sources_without_arm_packages_leave_nothing_behind(monkeypatch, tmp_path
 def test_the_runtimes_of_this_host_are_asked_for_and_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     asked = []
-    monkeypatch.setattr(emulated_linux, "_run", lambda command: asked.append(command) or "")
+    monkeypatch.setattr(arm64_linux, "_run", lambda command: asked.append(command) or "")
     said = []
     folder = runtimes_for("3.11", [RUNTIMES["ort"].version()], said.append)
     assert folder == runtimes_for("3.11", [RUNTIMES["ort"].version()], nothing_said)
@@ -145,7 +145,7 @@ def test_the_runtimes_of_this_host_are_asked_for_and_kept(monkeypatch, tmp_path)
     assert len(asked) == len(said) == 1
     assert {RUNTIMES["ort"].version().replace(" ", "=="), f"numpy=={np.__version__}"} < set(asked[0])
     assert runtimes_for("3.12", [RUNTIMES["ort"].version()], said.append) != folder
-    monkeypatch.setattr(emulated_linux, "_run", lambda command: "ERROR: no matching distribution")
+    monkeypatch.setattr(arm64_linux, "_run", lambda command: "ERROR: no matching distribution")
     with pytest.raises(UserError, match=r"and Python 3\.13: ERROR: no matching distribution"):
         runtimes_for("3.13", [], said.append)
     assert len(list(cache().iterdir())) == 2

@@ -1,6 +1,6 @@
-"""The process in which the host measures what loading a model takes: one model, one process, one JSON object on stdout.
+"""The process in which a device measures what loading a model takes: one model, one process, one JSON object on stdout.
 
-Run as `python -m hwnas.devices.memory RUNTIME THREADS MODEL`.
+Run as `python -m hwnas.ondevice.memory RUNTIME THREADS MODEL`.
 """
 
 import json
