@@ -14,3 +14,11 @@ def parts_in_xnnpack():
         return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
 
     return parts
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder that stands for a board and a phone, and `ssh` and `adb` that reach it."""
+    from standins import Elsewhere
+
+    return Elsewhere(tmp_path / "elsewhere", monkeypatch)

@@ -64,11 +64,11 @@ def kit(transport: Transport, runtime: str, python: str, say: Say = tell) -> Kit
     linux = arm64_linux.linux(say)
     packages = arm64_linux.runtimes_for(_python_version(linux), [RUNTIMES[runtime].version()], say)
     files = [file for part in LINUX_PARTS for file in _files(linux, part)]
-    files += [(f"packages/{name}", path) for name, path in _files(packages)]
-    name = f"linux-{hashlib.sha256(packages.name.encode()).hexdigest()[:12]}"
-    there = _sent(transport, name, files, f"Python and {RUNTIMES[runtime].version()}", say)
+    there = _sent(transport, f"linux-{_digest(files)}", files, "a Linux with Python", say)
+    files = list(_files(packages))
+    modules = _sent(transport, f"packages-{_digest(files)}", files, RUNTIMES[runtime].version(), say)
     libraries = ":".join(f"{there}/{library}" for library in LIBRARIES)
-    environment = (*ENVIRONMENT, f"PYTHONHOME={there}/usr", f"PYTHONPATH={code}:{there}/packages")
+    environment = (*ENVIRONMENT, f"PYTHONHOME={there}/usr", f"PYTHONPATH={code}:{modules}")
     # by its loader: a phone has none where the program's file says that it is
     loader = (f"{there}/{LOADER}", "--library-path", libraries)
     return Kit(("env", *environment, *loader, f"{there}/{PYTHON_THERE}"))
@@ -95,7 +95,8 @@ def _sent(transport: Transport, name: str, files: list[tuple[str, Path]], what: 
     there = f"{transport.folder}/{name}"
     if run_there(transport, ["test", "-d", there]).returncode == 0:
         return there
-    say(f"sending {what} to {transport.name}: {sum(path.stat().st_size for _, path in files) / 1e6:.0f} MB")
+    size_mb = sum(path.stat().st_size for _, path in files) / 1e6
+    say(f"sending {what} to {transport.name}: {size_mb:.1f} MB")
     part = f"{there}.part"
     _do(transport, ["rm", "-rf", part])
     _do(transport, ["mkdir", "-p", part])

@@ -74,6 +74,7 @@ class Profile(BaseModel):
     device: Literal["host", "ssh", "adb", "fake"]
     address: Annotated[str, Field(strict=True)] = ""  # ssh: where; adb: the serial number, where several are connected
     python: Annotated[str, Field(strict=True)] = ""  # ssh, adb: a program there, or the one that is brought
+    folder: Annotated[str, Field(strict=True)] = ""  # ssh, adb: there, for what hwnas brings and keeps
     runtime: Literal["litert", "ort", "fake"]
     dtype: Dtype
     threads: Annotated[int, Field(ge=1, le=256, strict=True)]
@@ -86,10 +87,11 @@ class Profile(BaseModel):
             raise ValueError(f"device {self.device} cannot run {self.runtime}: the fake device has the fake runtime")
         if self.device == "ssh" and not self.address:
             raise ValueError("device ssh needs an address: host, user@host or ssh://user@host:port")
-        if self.device not in ("ssh", "adb") and (self.address or self.python):
-            raise ValueError(f"device {self.device} has neither address nor python: leave them out")
-        for key, value in (("address", self.address), ("python", self.python)):
-            if value and not NAME.fullmatch(value):
+        named = {key: getattr(self, key) for key in ("address", "python", "folder") if getattr(self, key)}
+        if named and self.device not in ("ssh", "adb"):
+            raise ValueError(f"device {self.device} has no {' and no '.join(named)}: only ssh and adb have")
+        for key, value in named.items():
+            if not NAME.fullmatch(value):
                 raise ValueError(
                     f"{key} {shown(value)} holds what no {key} has; allowed: letters, digits, . _ : @ % / [ ] + -"
                 )

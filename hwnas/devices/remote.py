@@ -4,8 +4,9 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,7 +21,7 @@ from hwnas.ondevice.facts import CONDITIONS, NOT_TOLD
 from hwnas.ondevice.timing import RunConfig
 from hwnas.ondevice.worker import digest
 
-TRANSPORTS: dict[str, Callable[[str], Transport]] = {"ssh": Ssh, "adb": Adb}
+TRANSPORTS: dict[str, Callable[[str, str], Transport]] = {"ssh": Ssh, "adb": Adb}
 PYTHON = {"ssh": "python3", "adb": CARRIED}  # where a profile names none
 SEND_TIMEOUT_S = 300.0  # of one model
 
@@ -42,82 +43,106 @@ class There(BaseModel, strict=True):
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A device that answers, has what it needs, and told what it is."""
+
+    transport: Transport
+    kit: Kit
+    facts: Facts
+
+    @classmethod
+    def to(cls, transport: Transport, runtime: str, python: str) -> Self:
+        """Sends there what is lacking. UserError where the device cannot be used."""
+        transport.connect()
+        there = kit(transport, runtime, python)
+        told = asked(transport, there, runtime)
+        try:
+            return cls(transport, there, Facts.model_validate(told))
+        except ValidationError as error:
+            raise strange(transport, str(told), str(error.errors(include_url=False)[0]["msg"])) from None
+
+
+def asked(transport: Transport, there: Kit, *arguments: str) -> Any:
+    """What `ondevice.facts` prints there."""
+    done = run_there(transport, there.module("hwnas.ondevice.facts", *arguments))
+    if done.returncode != 0:
+        raise UserError(
+            f"Python on {transport.name} does not run what measures: {last_words(done)}; it needs numpy, PyYAML and "
+            f"the profile's runtime there, or, on arm64, `python: {CARRIED}` in the profile"
+        )
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        raise strange(transport, done.stdout, str(error)) from None
+
+
+def strange(transport: Transport, said: str, why: str) -> UserError:
+    """An answer that is none."""
+    return UserError(f"{transport.name} answered {said[:80]!r} when it was asked what it is ({why})")
+
+
+@functools.cache
+def connected(kind: str, address: str, folder: str, runtime: str, python: str) -> Connection:
+    """One for each device and runtime in a process."""
+    return Connection.to(TRANSPORTS[kind](address, folder), runtime, python)
+
+
 class RemoteDevice:
     """Another machine. It is connected to, and sent what it lacks, when it is first asked for something."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
 
-    def _connected(self) -> tuple[Transport, Kit]:
+    @property
+    def _connection(self) -> Connection:
         profile = self.profile
-        return connected(profile.device, profile.address, profile.runtime, profile.python or PYTHON[profile.device])
-
-    @functools.cached_property
-    def _facts(self) -> Facts:
-        told = self._told("hwnas.ondevice.facts", self.profile.runtime)
-        try:
-            return Facts.model_validate(told)
-        except ValidationError as error:
-            raise self._strange(str(told), str(error.errors(include_url=False)[0]["msg"])) from None
-
-    def _told(self, module: str, *arguments: str) -> Any:
-        """What a module that ends by itself prints there, as JSON."""
-        transport, there = self._connected()
-        done = run_there(transport, there.module(module, *arguments), self.profile.timing.timeout_s)
-        if done.returncode != 0:
-            raise UserError(
-                f"Python on {transport.name} does not run what measures: {last_words(done)}; it needs numpy, PyYAML "
-                f"and {self.profile.runtime} there, or, on arm64, `python: {CARRIED}` in the profile"
-            )
-        try:
-            return json.loads(done.stdout)
-        except ValueError as error:
-            raise self._strange(done.stdout, str(error)) from None
-
-    def _strange(self, said: str, why: str) -> UserError:
-        return UserError(f"{self._connected()[0].name} answered {said[:80]!r} when it was asked what it is ({why})")
+        python = profile.python or PYTHON[profile.device]
+        return connected(profile.device, profile.address, profile.folder, profile.runtime, python)
 
     def cpus(self) -> list[int]:
         """The cores to pin to; empty where the profile or the device does not pin."""
-        return pinned(self.profile, self._facts.cpus)
+        return pinned(self.profile, self._connection.facts.cpus)
 
     def describe(self) -> dict[str, str]:
-        cpus = self.cpus()
-        governors = self._facts.governors
+        cpus, facts = self.cpus(), self._connection.facts
+        governors = facts.governors
         first = str(cpus[0]) if cpus else next(iter(governors), "")
-        return {**self._facts.described, "governor": governors.get(first, NOT_TOLD), "cpus": told_cpus(cpus)}
+        return {**facts.described, "governor": governors.get(first, NOT_TOLD), "cpus": told_cpus(cpus)}
 
     def runtime_version(self) -> str:
-        if self._facts.error:
-            raise UserError(f"{self._connected()[0].name}: {self._facts.error}")
-        return self._facts.runtime_version
+        connection = self._connection
+        if connection.facts.error:
+            raise UserError(f"{connection.transport.name}: {connection.facts.error}")
+        return connection.facts.runtime_version
 
     def most_threads(self) -> int:
-        return len(self._facts.cpus) or 1
+        return len(self._connection.facts.cpus) or 1
 
     def conditions(self) -> dict[str, float]:
-        told = self._told("hwnas.ondevice.facts", CONDITIONS, *map(str, self.cpus()))
+        connection = self._connection
+        told = asked(connection.transport, connection.kit, CONDITIONS, *map(str, self.cpus()))
         return {str(name): float(value) for name, value in told.items()}
 
     def peak_memory(self, model: Path, timeout_s: float) -> Memory:
-        transport, there = self._connected()
+        transport = self._connection.transport
         with self.session() as session:
             try:
                 place = session.place(model)
-            except (OSError, EOFError, TimeoutError, Rubbish) as error:
+            except (OSError, EOFError, Rubbish) as error:
                 return Memory(error=f"{model.name} could not be sent to {transport.name}: {error or 'no answer'}")
         arguments = (self.profile.runtime, str(self.profile.threads), place)
         try:
-            done = run_there(transport, there.module("hwnas.ondevice.memory", *arguments), timeout_s)
+            done = run_there(transport, self._connection.kit.module("hwnas.ondevice.memory", *arguments), timeout_s)
         except UserError as error:
             return Memory(error=f"{model.name}: {error}")
         return memory_of(done, model.name)
 
     @contextmanager
     def session(self) -> Iterator["RemoteSession"]:
-        transport, there = self._connected()
+        connection = self._connection
         arguments = (self.profile.runtime, str(self.profile.threads), *map(str, self.cpus()))
-        worker = RemoteSession(transport, there.module("hwnas.ondevice.worker", *arguments))
+        worker = RemoteSession(connection.transport, connection.kit.module("hwnas.ondevice.worker", *arguments))
         try:
             yield worker
         finally:
@@ -136,7 +161,8 @@ class RemoteSession(WorkerSession):
         try:
             return super().measure(model, config)
         except OSError as error:
-            return Measurement(error=f"{model.name} could not be read, or kept on {self.transport.name}: {error}")
+            where = "read" if error.errno else f"kept on {self.transport.name}"
+            return Measurement(error=f"{model.name} could not be {where}: {error.strerror or error}")
 
     def place(self, model: Path) -> str:
         """Where the file is there. OSError where it cannot be read here or kept there."""
@@ -154,11 +180,3 @@ class RemoteSession(WorkerSession):
         if answer.error:
             raise OSError(answer.error)
         return answer.there
-
-
-@functools.cache
-def connected(kind: str, address: str, runtime: str, python: str) -> tuple[Transport, Kit]:
-    """A device that answers and has what it needs, once for each in a process."""
-    transport: Transport = TRANSPORTS[kind](address)
-    transport.connect()
-    return transport, kit(transport, runtime, python)

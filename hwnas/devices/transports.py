@@ -78,11 +78,10 @@ def last_line(said: str) -> str:
 class Ssh:
     """A board or computer that `ssh ADDRESS` reaches without asking for anything."""
 
-    folder = ".cache/hwnas"  # of the home folder, in which commands begin
-
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, folder: str = "") -> None:
         """address: `host`, `user@host` or `ssh://user@host:port`, or a name of the user's ssh configuration."""
         self.name, self.address = f"ssh {address}", address
+        self.folder = folder or ".cache/hwnas"  # of the home folder, in which commands begin
         self._options = [
             *("-o", "BatchMode=yes"),
             *("-o", "ConnectTimeout=15"),
@@ -131,11 +130,10 @@ def _socket() -> list[str]:
 class Adb:
     """An Android phone with USB debugging; no root is needed on it."""
 
-    folder = "/data/local/tmp/hwnas"
-
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, folder: str = "") -> None:
         """address: the serial number, as `adb devices` tells it; empty for the only phone that is connected."""
         self.name, self.serial = f"adb {address}".strip(), address
+        self.folder = folder or "/data/local/tmp/hwnas"  # where programs may be run without root
 
     def connect(self) -> None:
         if shutil.which("adb") is None:

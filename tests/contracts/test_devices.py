@@ -12,13 +12,18 @@ PROFILES = ["fake", *(f"host_cpu1_{name}_{dtype}" for name in SHIPPED for dtype 
 QUICK = RunConfig(warmup_runs=1, runs=5, min_sample_ms=0.05)
 
 
+REMOTE = [(device, runtime) for device in ("ssh", "adb") for runtime in ("litert", "ort")]
+
+
 def test_every_device_is_covered():
-    assert {load_profile(name).device for name in PROFILES} == set(DEVICES)
+    assert {load_profile(name).device for name in PROFILES} | {device for device, _ in REMOTE} == set(DEVICES)
 
 
-@pytest.fixture(params=PROFILES)
+@pytest.fixture(params=[*PROFILES, *REMOTE], ids=lambda p: p if isinstance(p, str) else "-".join(p))
 def profile(request):
-    return load_profile(request.param)
+    if request.param in PROFILES:
+        return load_profile(request.param)
+    return load_profile(request.getfixturevalue("elsewhere").profile(*request.param))
 
 
 @pytest.fixture
@@ -31,6 +36,18 @@ def test_it_says_what_it_is(profile):
     described = open_device(profile).describe()
     assert {"device", "soc", "architecture", "os", "governor"} <= set(described)
     assert all(isinstance(value, str) for value in described.values())
+
+
+def test_it_says_what_runs_models_and_on_how_many_cores(profile):
+    device = open_device(profile)
+    assert device.runtime_version() == RUNTIMES[profile.runtime].version()
+    assert device.most_threads() >= profile.threads
+
+
+def test_its_memory_is_told_or_why_not(profile, ops, tmp_path):
+    found = open_device(profile).peak_memory(build_model(ops, profile, tmp_path, "net"), timeout_s=60)
+    assert found.error == ""
+    assert found.peak_mb > 0
 
 
 def test_a_model_gives_one_positive_time_per_run(profile, ops, tmp_path):

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from hwnas.devices import RunConfig, load_profile
-from hwnas.devices.local import LocalDevice, WorkerSession, conditions_of
+from hwnas.devices.local import LocalDevice
+from hwnas.devices.process import WorkerSession
 from hwnas.errors import UserError
 
 # Answers the model `good` with its process id for a time, and does BAD for any other.
@@ -188,17 +189,3 @@ def test_auto_pins_to_as_many_cores_as_threads():
     profile = load_profile("host_cpu1_litert_fp32")
     assert len(LocalDevice(profile).cpus()) == 1
     assert LocalDevice(profile.model_copy(update={"affinity": "none"})).cpus() == []
-
-
-def test_conditions_are_read_where_the_system_tells(tmp_path):
-    assert conditions_of(tmp_path, [0]) == {}
-    for zone, text in (("thermal_zone0", "41500"), ("thermal_zone1", "38000")):
-        (tmp_path / "class/thermal" / zone).mkdir(parents=True)
-        (tmp_path / "class/thermal" / zone / "temp").write_text(text + "\n")
-    for cpu, now in ((0, 2000), (1, 1500)):
-        folder = tmp_path / f"devices/system/cpu/cpu{cpu}/cpufreq"
-        folder.mkdir(parents=True)
-        (folder / "scaling_cur_freq").write_text(f"{now}000\n")
-        (folder / "cpuinfo_max_freq").write_text("2000000\n")
-    assert conditions_of(tmp_path, [0]) == {"temperature_c": 41.5, "frequency_share": 1.0}
-    assert conditions_of(tmp_path, [0, 1]) == {"temperature_c": 41.5, "frequency_share": 0.75}

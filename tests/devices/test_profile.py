@@ -36,6 +36,15 @@ def test_the_name_is_the_stem(tmp_path):
         ("device: host\n", "runtime: Field required; dtype"),
         (SOUND.replace("litert", "tensorrt"), "runtime: Input should be 'litert', 'ort' or 'fake'"),
         (SOUND.replace("threads: 1", "threads: 2") + "timing:\n  clock: thread_cpu\n", "use clock: wall"),
+        (SOUND.replace("host", "ssh"), "device ssh needs an address: host, user@host or ssh://user@host:port"),
+        (SOUND + "address: pi@board\n", "device host has no address: only ssh and adb have"),
+        (SOUND + "python: python3\nfolder: x\n", "device host has no python and no folder"),
+        (
+            SOUND.replace("host", "ssh") + "address: -oProxyCommand=x\n",
+            "address '-oProxyCommand=x' came; allowed: lett",
+        ),
+        (SOUND.replace("host", "adb") + "python: a b\n", "python 'a b' came; allowed"),
+        (SOUND.replace("host", "adb") + "folder: 1\n", r"folder: Input should be a valid string \(1 came\)"),
         ("- a list\n", "must hold keys and values"),
         ("a: [1\n", "not valid YAML"),
         ("!!python/object/apply:os.system ['true']\n", "not valid YAML"),
@@ -55,3 +64,9 @@ def test_cores_may_be_listed(tmp_path):
 def test_an_unknown_name_brings_the_near_ones():
     with pytest.raises(UserError, match="did you mean host_cpu1_litert_fp32"):
         load_profile("host_cpu1_lite_fp32")
+
+
+@pytest.mark.parametrize("address", ["board", "pi@192.168.0.7", "ssh://pi@board:2222", "pi@[fe80::1%eth0]"])
+def test_addresses_are_those_that_ssh_takes(tmp_path, address):
+    text = SOUND.replace("host", "ssh") + f'address: "{address}"\n'
+    assert load_profile(written(tmp_path, text)).address == address
