@@ -21,7 +21,10 @@ def test_the_name_is_the_stem(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SOUND + "thread: 2\n", "thread: Extra inputs are not permitted.*Keys: device, address, python, runtime"),
+        (
+            SOUND + "thread: 2\n",
+            "thread: Extra inputs are not permitted.*Keys: device, address, python, folder, runtime",
+        ),
         (SOUND.replace("fp32", "fp8"), "dtype: Input should be 'fp32', 'fp16' or 'int8'"),
         (SOUND + "timing:\n  round: 2\n", r"timing\.round: Extra"),
         (SOUND.replace("1", "0"), "threads: Input should be greater than or equal to 1 \\(0 came\\)"),
@@ -41,7 +44,7 @@ def test_the_name_is_the_stem(tmp_path):
         (SOUND + "python: python3\nfolder: x\n", "device host has no python and no folder"),
         (
             SOUND.replace("host", "ssh") + "address: -oProxyCommand=x\n",
-            "address '-oProxyCommand=x' came; allowed: lett",
+            "address '-oProxyCommand=x' came; allowed",
         ),
         (SOUND.replace("host", "adb") + "python: a b\n", "python 'a b' came; allowed"),
         (SOUND.replace("host", "adb") + "folder: 1\n", r"folder: Input should be a valid string \(1 came\)"),
