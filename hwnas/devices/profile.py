@@ -92,9 +92,7 @@ class Profile(BaseModel):
             raise ValueError(f"device {self.device} has no {' and no '.join(named)}: only ssh and adb have")
         for key, value in named.items():
             if not NAME.fullmatch(value):
-                raise ValueError(
-                    f"{key} {shown(value)} holds what no {key} has; allowed: letters, digits, . _ : @ % / [ ] + -"
-                )
+                raise ValueError(f"{key} {shown(value)} came; allowed: letters, digits and . _ : @ % / [ ] + -")
         if self.timing.clock == "thread_cpu" and self.threads > 1:
             # a thread's own clock sees nothing of what other threads did
             raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")
