@@ -1,4 +1,4 @@
-"""The command line: one subcommand per stage, `bundle`, and those of `hwnas table`."""
+"""The command line: one subcommand per stage, `bundle`, `device`, and those of `hwnas table`."""
 
 import importlib
 import inspect
@@ -244,6 +244,17 @@ def methods() -> None:
     Console().print(table)
     for name, method in METHODS.items():
         typer.echo(f"{name}: {method.paper}")
+
+
+@app.command()
+def device(
+    on: Annotated[str, typer.Option(help="Profile of the device: a name in profiles/ or a path.")],
+) -> None:
+    """See whether a profile's device can be measured: what it is, and how long a small network takes there."""
+    from hwnas.stages.device import told
+
+    for what, how in told(on):
+        typer.echo(f"{what + ':':14}{how}")
 
 
 @app.callback(invoke_without_command=True)
