@@ -1,42 +1,31 @@
 """`hwnas device`: what a device is, and that it can be measured."""
 
-import sys
-
 import pytest
 
-from hwnas import cli
+
+def facts_of(done):
+    assert done.returncode == 0, done.stderr
+    return {what: how.strip() for what, how in (line.split(":", 1) for line in done.stdout.splitlines())}
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["hwnas", "device", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return caught.value.code
-
-
-def lines(text):
-    return dict(line.split(":", 1) for line in text.splitlines())
-
-
-def test_the_fake_device(monkeypatch, capsys):
-    assert run(monkeypatch, "--on", "fake") == 0
-    found = {what: how.strip() for what, how in lines(capsys.readouterr().out).items()}
+def test_the_fake_device(hwnas):
+    found = facts_of(hwnas("device", "--on", "fake"))
     assert found["device"] == "fake"
     assert found["temperature"] == "not told"
     assert found["a network"].endswith("5 processes differ by 0.0 % (proxyless_small's largest)")
 
 
 @pytest.mark.parametrize("kind", ["ssh", "adb"])
-def test_another_machine(monkeypatch, capsys, elsewhere, kind):
-    assert run(monkeypatch, "--on", elsewhere.profile(kind)) == 0
-    found = lines(capsys.readouterr().out)
-    assert found["runtime"].strip().startswith("ai-edge-litert ")
+def test_another_machine(hwnas, elsewhere, kind):
+    found = facts_of(hwnas("device", "--on", elsewhere.profile(kind)))
+    assert found["runtime"].startswith("ai-edge-litert ")
     assert float(found["a network"].split()[0]) > 0
     assert float(found["its memory"].split()[0]) > 0
 
 
-def test_one_that_is_not_there_is_one_line(monkeypatch, elsewhere):
+def test_one_that_is_not_there_is_one_line(hwnas, elsewhere):
     elsewhere.cut()
-    line = run(monkeypatch, "--on", elsewhere.profile("ssh"))
-    assert line.startswith("hwnas: ssh pi@board could not be reached")
-    assert "\n" not in line
+    done = hwnas("device", "--on", elsewhere.profile("ssh"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("hwnas: ssh pi@board could not be reached")
+    assert done.stderr.count("\n") == 1
