@@ -16,16 +16,21 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Exported files where apps run them: tflite-runtime 2.14, Chromium, emulated Arm processors. What cannot be installed
-# here (apt-get needs root, and Debian) is told, and skipped by name.
+# Exported files where apps run them: tflite-runtime 2.14, Chromium, emulated Arm processors; and devices by the real ssh
+# and adb. What cannot be installed here (apt-get needs root, and Debian) is told, and skipped by name.
 test-runtimes: $(VENV)/.installed $(VENV)/.runtimes
 	HWNAS_TFLITE_RUNTIME_PYTHON=$$(command -v $(abspath $(VENV))/tflite-runtime/bin/python) OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -m "" -rs \
-		tests/export/test_linux_kit.py tests/export/test_web_kit.py tests/export/test_emulated_export.py
+		PATH="$$PATH:$(abspath $(VENV))/sshd/usr/sbin" $(BIN)/python -m pytest -m "" -rs \
+		tests/export/test_linux_kit.py tests/export/test_web_kit.py tests/export/test_emulated_export.py \
+		tests/devices/test_servers.py tests/devices/test_real_connections.py tests/devices/test_phone.py
 
 $(VENV)/.runtimes: $(VENV)/.installed
-	command -v chromium && command -v qemu-aarch64-static || { apt-get -q update && apt-get -q -y install \
-		--no-install-recommends chromium qemu-user-static; } || echo "no Chromium or qemu-user"
+	command -v chromium && command -v qemu-aarch64-static && command -v adb || { apt-get -q update && \
+		apt-get -q -y install --no-install-recommends chromium qemu-user-static adb openssh-client; } \
+		|| echo "no Chromium, qemu-user or adb"
+	# not installed, as that would start it for good
+	command -v sshd || (cd $(VENV) && apt-get -q download openssh-server && dpkg-deb -x openssh-server_*.deb sshd) \
+		|| echo "no sshd"
 	npm install --no-save --silent onnxruntime-web || echo "no onnxruntime-web"
 	$(PYTHON) -m venv $(VENV)/tflite-runtime
 	$(VENV)/tflite-runtime/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -47,6 +47,7 @@ class Elsewhere:
         self.phones(FP5="device")
         monkeypatch.setenv("PATH", f"{self.programs}:{Path(sys.executable).parent}:/usr/bin:/bin")
         monkeypatch.delenv("ANDROID_SERIAL", raising=False)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))  # not the user's own, for what connections leave
         connected.cache_clear()
 
     def program(self, name: str, text: str) -> None:

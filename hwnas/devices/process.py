@@ -52,7 +52,7 @@ class WorkerSession:
     def measure(self, model: Path, config: RunConfig) -> Measurement:
         silence: Silence = ""
         try:
-            place = self.place(model)
+            place = self.place(model, config.timeout_s)
             return measurement_of(self.ask({"model": place, "config": asdict(config)}, config.timeout_s))
         except TimeoutError as error:
             limit = str(error) or f"{config.timeout_s:g} s"
@@ -65,8 +65,8 @@ class WorkerSession:
         self.close()
         return Measurement(error=error_told, silence=silence)
 
-    def place(self, model: Path) -> str:
-        """Where the process finds a model file."""
+    def place(self, model: Path, timeout_s: float) -> str:
+        """Where the process finds a model file; what `ask` raises where it has to be asked."""
         return str(model.resolve())
 
     def ask(self, command: Mapping[str, Any], timeout_s: float, content: bytes = b"") -> bytes:

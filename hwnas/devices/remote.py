@@ -128,7 +128,7 @@ class RemoteDevice:
         transport = self._connection.transport
         with self.session() as session:
             try:
-                place = session.place(model)
+                place = session.place(model, timeout_s)
             except (OSError, EOFError, Rubbish) as error:
                 return Memory(error=f"{model.name} could not be sent to {transport.name}: {error or 'no answer'}")
         arguments = (self.profile.runtime, str(self.profile.threads), place)
@@ -164,19 +164,19 @@ class RemoteSession(WorkerSession):
             where = "read" if error.errno else f"kept on {self.transport.name}"
             return Measurement(error=f"{model.name} could not be {where}: {error.strerror or error}")
 
-    def place(self, model: Path) -> str:
+    def place(self, model: Path, timeout_s: float) -> str:
         """Where the file is there. OSError where it cannot be read here or kept there."""
         content = model.read_bytes()
         path = f"{self.transport.folder}/models/{digest(content)}{model.suffix}"
-        if not self._there({"file": path}):
-            self._there({"file": path, "bytes": len(content)}, content)
+        if not self._there({"file": path}, timeout_s):
+            try:
+                self._there({"file": path, "bytes": len(content)}, SEND_TIMEOUT_S, content)
+            except TimeoutError:
+                raise TimeoutError(f"{SEND_TIMEOUT_S:g} s while it was sent") from None
         return path
 
-    def _there(self, command: dict[str, Any], content: bytes = b"") -> bool:
-        try:
-            answer = parsed(self.ask(command, SEND_TIMEOUT_S, content), There)
-        except TimeoutError:
-            raise TimeoutError(f"{SEND_TIMEOUT_S:g} s while it was sent") from None
+    def _there(self, command: dict[str, Any], timeout_s: float, content: bytes = b"") -> bool:
+        answer = parsed(self.ask(command, timeout_s, content), There)
         if answer.error:
             raise OSError(answer.error)
         return answer.there

@@ -14,6 +14,8 @@ from hwnas.errors import UserError
 TIMEOUT_S = 60.0  # of a command that does nothing of weight
 SHARED_S = 300  # how long a connection that nobody uses stays open for the next command
 LONGEST_SOCKET_FOLDER = 48  # bytes: with a hash of 40 letters, and what ssh appends, the system's limit is 108
+ENDED = "\nhwnas: ended with status "
+TOLD_STATUS = f"\"$@\"; status=$?; echo; echo '{ENDED.strip()}' $status"  # the command stands behind, word by word
 READY = "device"  # how adb tells a phone that is there and trusts this machine
 REASONS = {  # of what else adb tells
     "unauthorized": "unlock it and allow USB debugging",
@@ -40,10 +42,13 @@ class Transport(Protocol):
 def run_there(
     transport: Transport, arguments: Sequence[str], timeout_s: float = TIMEOUT_S, source: IO[bytes] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """A command on the device, to its end; UserError where it does not end in time."""
+    """A command on the device, to its end; UserError where it does not end in time, or the connection does before.
+
+    The device says how it ended: adb's own status is 0 where the phone was unplugged meanwhile, and 1 for mistakes too.
+    """
     try:
-        return subprocess.run(
-            transport.command(arguments),
+        done = subprocess.run(
+            transport.command(["sh", "-c", TOLD_STATUS, "sh", *arguments]),
             stdin=source or subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -56,6 +61,13 @@ def run_there(
             f"{transport.name} did not end {shown_command(arguments)} within {timeout_s:g} s; see to the device, then "
             "run the same command again"
         ) from None
+    said, _, status = done.stdout.rstrip("\n").rpartition(ENDED)
+    if not status.isdigit():
+        raise UserError(
+            f"the connection to {transport.name} ended before {shown_command(arguments)} did: {last_words(done)}; see "
+            "to the device, then run the same command again"
+        )
+    return subprocess.CompletedProcess(arguments, int(status), said, done.stderr)
 
 
 def shown_command(arguments: Sequence[str]) -> str:

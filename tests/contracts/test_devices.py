@@ -12,6 +12,7 @@ PROFILES = ["fake", *(f"host_cpu1_{name}_{dtype}" for name in SHIPPED for dtype 
 QUICK = RunConfig(warmup_runs=1, runs=5, min_sample_ms=0.05)
 
 
+ATTACHED = ["android_cpu1_litert_fp32", "android_cpu1_litert_int8", "android_cpu1_ort_fp32"]
 REMOTE = [(device, runtime) for device in ("ssh", "adb") for runtime in ("litert", "ort")]
 
 
@@ -19,9 +20,12 @@ def test_every_device_is_covered():
     assert {load_profile(name).device for name in PROFILES} | {device for device, _ in REMOTE} == set(DEVICES)
 
 
-@pytest.fixture(params=[*PROFILES, *REMOTE], ids=lambda p: p if isinstance(p, str) else "-".join(p))
+@pytest.fixture(
+    params=[*PROFILES, *REMOTE, *(pytest.param(name, marks=pytest.mark.device) for name in ATTACHED)],
+    ids=lambda p: p if isinstance(p, str) else "-".join(p),
+)
 def profile(request):
-    if request.param in PROFILES:
+    if isinstance(request.param, str):
         return load_profile(request.param)
     return load_profile(request.getfixturevalue("elsewhere").profile(*request.param))
 

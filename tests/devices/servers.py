@@ -289,12 +289,19 @@ class Board(Server):
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {(self.folder / 'host_key.pub').read_text()}")
         environment = " ".join(f'"{name}={value}"' for name, value in self.given.items())
         settings = {"port": self.port, "folder": self.folder, "environment": environment}
-        (self.folder / "sshd_config").write_text(SSHD.format(**settings))
+        (self.folder / "sshd_config").write_text(SSHD.format(**settings) + self._programs())
         (self.folder / "ssh_config").write_text(SSH.format(**settings))
         wrapper = self.folder / "bin" / "ssh"
         wrapper.parent.mkdir()
         wrapper.write_text(f'#!/bin/sh\nexec {where("ssh")} -F {self.folder}/ssh_config "$@"\n')
         wrapper.chmod(0o755)
+
+    @staticmethod
+    def _programs() -> str:
+        """Since 9.8 sshd consists of several, which it looks for where it would be installed."""
+        beside = Path(str(where("sshd"))).parents[1] / "lib/openssh"
+        named = {"SshdSessionPath": beside / "sshd-session", "SshdAuthPath": beside / "sshd-auth"}
+        return "".join(f"{key} {path}\n" for key, path in named.items() if path.exists())
 
     @property
     def environment(self) -> dict[str, str]:

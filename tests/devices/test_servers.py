@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from servers import AdbServer, Board, Phone, marked, needs
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 60
 LARGE_BYTES = 20_000_000
 LOST = {0, 255}  # of an adb whose phone is gone: up to 29 it says nothing of that, later ones do as ssh
