@@ -63,7 +63,7 @@ def test_bad_options(hwnas, tmp_path, options, parts):
 def test_a_profile_with_an_unknown_key(hwnas, tmp_path):
     (tmp_path / "mine.yaml").write_text(PROFILE + "thread: 2\n")
     done = hwnas("plan", "--on", tmp_path / "mine.yaml", "--out", tmp_path / "run")
-    assert_one_line(done, "thread: Extra inputs are not permitted", "Keys: device, runtime")
+    assert_one_line(done, "thread: Extra inputs are not permitted", "Keys: device, address, python, folder, runtime")
 
 
 def test_a_stage_before_its_turn_names_the_one_to_run(hwnas, tmp_path):
