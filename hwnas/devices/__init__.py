@@ -28,6 +28,7 @@ __all__ = [
     "Measurement",
     "Memory",
     "Profile",
+    "RemoteDevice",
     "RunConfig",
     "Session",
     "Timing",

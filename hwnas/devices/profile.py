@@ -81,6 +81,11 @@ class Profile(BaseModel):
     affinity: Literal["auto", "none"] | Cores = "auto"  # auto: as many cores as threads, the last ones
     timing: Timing = Timing()
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether models run on another machine than this one."""
+        return self.device in ("ssh", "adb")
+
     def model_post_init(self, context: object) -> None:
         """What the fields cannot tell each for itself."""
         if (self.device == "fake") != (self.runtime == "fake"):
@@ -88,7 +93,7 @@ class Profile(BaseModel):
         if self.device == "ssh" and not self.address:
             raise ValueError("device ssh needs an address: host, user@host or ssh://user@host:port")
         named = {key: getattr(self, key) for key in ("address", "python", "folder") if getattr(self, key)}
-        if named and self.device not in ("ssh", "adb"):
+        if named and not self.is_elsewhere:
             raise ValueError(f"device {self.device} has no {' and no '.join(named)}: only ssh and adb have")
         for key, value in named.items():
             if not NAME.fullmatch(value):

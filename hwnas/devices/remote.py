@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from hwnas.devices.carried import CARRIED, Kit, kit
@@ -20,6 +22,9 @@ from hwnas.errors import UserError
 from hwnas.ondevice.facts import CONDITIONS, NOT_TOLD
 from hwnas.ondevice.timing import RunConfig
 from hwnas.ondevice.worker import digest
+from hwnas.runtimes.logits_worker import logits_told
+from hwnas.runtimes.runtime import NotRun
+from hwnas.storage import scratch
 
 TRANSPORTS: dict[str, Callable[[str, str], Transport]] = {"ssh": Ssh, "adb": Adb}
 PYTHON = {"ssh": "python3", "adb": CARRIED}  # where a profile names none
@@ -137,6 +142,24 @@ class RemoteDevice:
         except UserError as error:
             return Memory(error=f"{model.name}: {error}")
         return memory_of(done, model.name)
+
+    def logits(self, model: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, C, H, W) -> (n, outputs), image by image, as the device computes them. NotRun where it does not."""
+        transport, timeout_s = self._connection.transport, self.profile.timing.timeout_s
+        with scratch() as folder, self.session() as session:
+            np.save(folder / "images.npy", images)
+            try:
+                places = [session.place(path, timeout_s) for path in (model, folder / "images.npy")]
+            except (OSError, EOFError, Rubbish) as error:
+                raise NotRun(f"could not be sent what it needs: {error or 'no answer'}") from None
+        arguments = self._connection.kit.module("hwnas.runtimes.logits_worker", self.profile.runtime, *places)
+        try:
+            done = run_there(transport, arguments, timeout_s * len(images))
+        except UserError as error:
+            raise NotRun(f"gave no values: {error}") from None
+        if done.returncode != 0:
+            raise NotRun(f"ended with status {done.returncode}: {last_words(done)}")
+        return logits_told(done.stdout)
 
     @contextmanager
     def session(self) -> Iterator["RemoteSession"]:

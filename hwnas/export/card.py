@@ -31,6 +31,7 @@ def model_card(record: Mapping[str, Any], licence: str) -> str:
             _measured(record),
             "",
             *_planned(record),
+            *_on_device(record),
             *_emulated(record),
             "## Limits",
             "",
@@ -105,6 +106,24 @@ def _measured(record: Mapping[str, Any]) -> str:
     if not on:
         return "Latency was not measured."
     return f"Measured on {on['soc']} ({on['architecture']}, {on['os']}) with {on['runtimes']}; {on['protocol']}."
+
+
+def _on_device(record: Mapping[str, Any]) -> list[str]:
+    """What the files compute on the phone or board that they were made for."""
+    files = [file for file in record["files"].values() if "on_device" in file]
+    if not files:
+        return []
+    return [
+        f"## On {files[0]['on_device']['device']}",
+        "",
+        "Largest relative difference of the logits from torch, from the same file on the exporting host, and how often "
+        "the top-1 is the host's.",
+        "",
+        "| file | there |",
+        "|---|---|",
+        *[f"| `{file['path']}` | {_on_processor(file['on_device'])} |" for file in files],
+        "",
+    ]
 
 
 def _emulated(record: Mapping[str, Any]) -> list[str]:

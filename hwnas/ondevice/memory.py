@@ -4,13 +4,13 @@ Run as `python -m hwnas.ondevice.memory RUNTIME THREADS MODEL`.
 """
 
 import json
-import os
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from hwnas.runtimes import RUNTIMES
+from hwnas.runtimes.quiet import stdout_kept
 
 STATUS = Path("/proc/self/status")  # Linux and Android
 RESET_PEAK = (Path("/proc/self/clear_refs"), "5")  # proc(5): resets the peak resident set size
@@ -44,8 +44,7 @@ def loading(runtime: str, threads: int, model: Path) -> dict[str, float]:
 def main() -> None:
     """Keeps the real stdout for the answer: runtimes print on it."""
     runtime, threads, model = sys.argv[1:]
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = stdout_kept()
     try:
         answer: dict[str, object] = {**loading(runtime, int(threads), Path(model))}
     except Exception as error:  # noqa: BLE001 whatever a runtime raises for a bad file is the measurement's result

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TextIO
 
 from hwnas.ondevice.timing import RunConfig, times_ms
 from hwnas.runtimes import RUNTIMES, LoadedModel
+from hwnas.runtimes.quiet import stdout_kept
 from hwnas.storage import write_bytes
 
 MOST_KEPT_BYTES = 2**30  # of files that were brought; those unused for longest make room
@@ -87,8 +88,7 @@ def main() -> None:
     runtime, threads, *cpus = sys.argv[1:]
     if cpus:
         os.sched_setaffinity(0, map(int, cpus))
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = stdout_kept()
     serve(runtime, int(threads), sys.stdin.buffer, answers)
 
 

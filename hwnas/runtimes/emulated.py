@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from hwnas.errors import UserError
 from hwnas.runtimes.arm64_linux import PYTHON, Say, linux, runtimes_for
+from hwnas.runtimes.logits_worker import logits_told
+from hwnas.runtimes.runtime import NotRun
 
 PACKAGE = Path(__file__).resolve().parents[1]
-WORKER = "hwnas.runtimes.emulated_worker"
+WORKER = "hwnas.runtimes.logits_worker"
 QEMU = ("qemu-aarch64-static", "qemu-aarch64")
 OLDEST_PYTHON = (3, 11)
 TIMEOUT_S = 1800.0  # of one file on all images
@@ -44,10 +46,6 @@ PROCESSORS: dict[str, Processor] = {
 }
 
 
-class NotRun(Exception):
-    """A file that did not run to its end on an emulated processor, and how it ended."""
-
-
 @dataclass(frozen=True, slots=True)
 class Emulator:
     """qemu with a Linux and the runtimes. views: by processor the same Linux with its /proc/cpuinfo."""
@@ -60,14 +58,14 @@ class Emulator:
     def logits(self, processor: str, runtime: str, model: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, C, H, W) -> (n, classes), image by image. NotRun where the process ends without."""
         with tempfile.TemporaryDirectory() as folder:
-            given, found = Path(folder) / "images.npy", Path(folder) / "logits.npy"
+            given = Path(folder) / "images.npy"
             np.save(given, images)
-            self.run(processor, ["-m", WORKER, runtime, str(model.resolve()), str(given), str(found)])
-            try:
-                logits: NDArray[np.float32] = np.load(found, allow_pickle=False)
-            except (OSError, ValueError):
-                raise NotRun("wrote no values") from None
-        return logits
+            return logits_told(self.run(processor, ["-m", WORKER, runtime, str(model.resolve()), str(given)]))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the processors."""
+        return tuple(self.views)
 
     def version(self) -> str:
         """ "qemu-aarch64 version 7.2.22 ..."."""

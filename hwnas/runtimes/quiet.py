@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TextIO
 
 ONE_THREAD = threading.RLock()
 LOG: ContextVar[Path | None] = ContextVar("chatter_log", default=None)  # set by `chatter_in`
@@ -62,3 +63,10 @@ def _elsewhere() -> Iterator[None]:
             os.dup2(copy, number)
             os.close(copy)
         os.close(elsewhere)
+
+
+def stdout_kept() -> TextIO:
+    """The process's stdout, for its answers alone; what runtimes print there goes to stderr from now on."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers

@@ -34,6 +34,10 @@ class LoadedModel(Protocol):
         ...
 
 
+class NotRun(Exception):
+    """A file that did not run to its end on another machine, and how the process there ended."""
+
+
 def run_each(model: LoadedModel, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, C, H, W) -> (n, outputs), image by image as a phone would."""
     return np.concatenate([model.run(image[None]).reshape(1, -1) for image in images])

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
 from hwnas.stages.config import DEFAULT_QAT_EPOCHS
-from hwnas.stages.emulating import checked_there, emulated_on, emulating, processors_of
+from hwnas.stages.elsewhere import checked_on_device, checked_there, emulated_on, emulating, processors_of
 from hwnas.stages.mending import FOLDER, Files, fine_tuned, lost_too_much, remade
 from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import say
@@ -169,12 +169,15 @@ def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Recor
         exported = _convert_all(shipment, choices, folder, metadata, ref, report)
         exported = _mended(shipment, choices, exported, folder, log.parent / FOLDER, metadata, ref, report)
         described = _describe_all(shipment, choices, folder, metadata, ref)
-        exported, emulated = checked_there(arm, exported, folder, ref, report, choices.max_drop_points is not None)
+        is_trained = choices.max_drop_points is not None
+        exported, emulated = checked_there(arm, exported, folder, ref, report, is_trained)
+        exported, on_device = checked_on_device(shipment.profile, exported, folder, ref, report, is_trained)
         sound = {key: file for key, file in exported.items() if not file.failed}
         measured = _measured(shipment.profile, sound, folder, report)
         report(len(choices.forms), len(choices.forms), "")
     _write_golden(folder, pixels, ref, sound)
-    record = _record(shipment, ref, exported, measured, emulated) | {"emulated_on": emulated_on(arm)}
+    told = [measured, emulated, on_device]
+    record = _record(shipment, ref, exported, measured, told) | {"emulated_on": emulated_on(arm)}
     record["files"] |= described
     write_text(folder / CARD, model_card(record, choices.licence))
     tell(record)
@@ -282,10 +285,11 @@ def _record(
     ref: Reference,
     exported: Mapping[str, Exported],
     measured: Mapping[str, Record],
-    emulated: Mapping[str, Record],
+    told: Sequence[Mapping[str, Record]],
 ) -> Record:
     files = {
-        key: {**file.as_record(), **measured.get(key, {}), **emulated.get(key, {})} for key, file in exported.items()
+        key: {**file.as_record(), **dict(item for by in told for item in by.get(key, {}).items())}
+        for key, file in exported.items()
     }
     on = measured_on(shipment.profile, {exported[key].runtime for key in measured}) if measured else {}
     return {

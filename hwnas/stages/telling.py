@@ -15,7 +15,7 @@ def tell(record: Record) -> None:
         say(f"{file['path']}: {file.get('not_run_here') or ', '.join(_facts(file))}")
     if told := plan_told(record):
         say(told)
-    for line in _emulated(record["files"]):
+    for line in (*_on_device(record["files"]), *_emulated(record["files"])):
         say(line)
     for key, why in record["slower"].items():
         say(f"{record['files'][key]['path']} is slower than fp32: {why}")
@@ -66,19 +66,25 @@ def _mending(file: Record) -> Sequence[str]:
     return (f"{before} before its weights were fine-tuned for int8 ({told['epochs']} epochs, {told['seconds']:.0f} s)",)
 
 
+def _on_device(files: Mapping[str, Record]) -> list[str]:
+    """A line for each file that was run on the phone or board that it is for."""
+    checked = [(file["path"], file["on_device"]) for file in files.values() if "on_device" in file]
+    return [f"{path}, on {result['device']}: {_fact_elsewhere(result)}" for path, result in checked]
+
+
 def _emulated(files: Mapping[str, Record]) -> list[str]:
     """A line for each file that was run; processors on which it computes the same are told of together."""
     lines = []
     for file in files.values():
         alike: dict[str, list[str]] = {}
         for name, result in file.get("emulated", {}).items():
-            alike.setdefault(_emulated_fact(result), []).append(name)
+            alike.setdefault(_fact_elsewhere(result), []).append(name)
         facts = [f"on {', '.join(names)} {fact}" for fact, names in alike.items()]
         lines += [f"{file['path']}, emulated: {'; '.join(facts)}"] if facts else []
     return lines
 
 
-def _emulated_fact(result: Record) -> str:
+def _fact_elsewhere(result: Record) -> str:
     if result["max_relative_error"] is None:
         return f"it {result['failed']}"
     return (

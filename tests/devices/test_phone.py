@@ -6,15 +6,17 @@ Its shell is this machine's; what it starts by `env`, as hwnas starts Python, ru
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from servers import Phone, needs
 
-from hwnas.devices import load_profile, open_device
+from hwnas.devices import RemoteDevice, load_profile, open_device
 from hwnas.devices.remote import connected
 from hwnas.errors import UserError
-from hwnas.latency.profiler import identity, measure_rows, rows_to_measure
+from hwnas.latency.profiler import build_model, identity, measure_rows, rows_to_measure
 from hwnas.latency.table import LatencyTable
-from hwnas.runtimes import emulated
+from hwnas.runtimes import RUNTIMES, emulated
+from hwnas.runtimes.runtime import run_each
 from hwnas.spaces import SpaceConfig, build_space
 
 pytestmark = pytest.mark.slow
@@ -83,3 +85,16 @@ def test_a_phone_needs_nothing_of_its_own(phone, tmp_path, runtime, dtype):
     assert {path.name.split("-")[0] for path in Path(tmp_path / "kept").iterdir()} == {
         *("code", "linux", "packages", "models")
     }
+
+
+@pytest.mark.parametrize("runtime", ["litert", "ort"])
+def test_a_phone_computes_what_this_host_computes(phone, tmp_path, runtime):
+    path = tmp_path / "phone.yaml"
+    path.write_text(PROFILE.format(folder=tmp_path / "kept", runtime=runtime, dtype="fp32"))
+    profile = load_profile(str(path))
+    model = build_model(SPACE.ops((0,) * len(SPACE.decisions)), profile, tmp_path, "net")
+    images = np.random.default_rng(0).standard_normal((2, 3, 32, 32), dtype=np.float32)
+    here = run_each(RUNTIMES[runtime].load(model, 1), images)
+    there = RemoteDevice(profile).logits(model, images)
+    assert np.ptp(here) > 0
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-3 * np.abs(here).max())

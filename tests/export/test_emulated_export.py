@@ -11,9 +11,10 @@ from shipments import small_shipment
 from hwnas.errors import UserError
 from hwnas.export import CARD, MAX_RELATIVE_ERROR, Exported, Reference, logits_of, reference
 from hwnas.export.golden import TOLERANCE
-from hwnas.runtimes.emulated import PROCESSORS, QEMU, NotRun
-from hwnas.stages import emulating
-from hwnas.stages.emulating import MOST_IMAGES, checked_there, few_of, processors_of
+from hwnas.runtimes.emulated import PROCESSORS, QEMU
+from hwnas.runtimes.runtime import NotRun
+from hwnas.stages import elsewhere
+from hwnas.stages.elsewhere import MOST_IMAGES, checked_there, few_of, processors_of
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.shipping import Choices, forms
 from hwnas.storage import read_json
@@ -30,6 +31,10 @@ class StandIn:
 
     def version(self):
         return "a stand-in"
+
+    @property
+    def names(self):
+        return tuple(self.views)
 
     def logits(self, processor, runtime, model, images):
         found = logits_of(model, runtime, images)
@@ -115,7 +120,7 @@ def test_of_an_untrained_network_only_fp32_is_judged_by_its_values(checked):
 
 
 def test_an_export_tells_of_its_check_and_no_kit_gets_what_failed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(emulating, "emulator", lambda processors, versions, say: nullcontext(StandIn(scaled(0.5))))
+    monkeypatch.setattr(elsewhere, "emulator", lambda processors, versions, say: nullcontext(StandIn(scaled(0.5))))
     choices = Choices(forms("fp32", "tflite"), max_drop_points=None, check_on=ON)
     record = shipped(tmp_path, small_shipment(), choices)
     assert set(record["emulated_on"]["processors"]) == set(ON)
@@ -140,7 +145,7 @@ def test_few_pictures_are_of_all_and_the_golden_one_is_among_them():
 
 
 def test_processors_are_named_by_the_user(monkeypatch):
-    monkeypatch.setattr(emulating, "find_qemu", lambda: "qemu")
+    monkeypatch.setattr(elsewhere, "find_qemu", lambda: "qemu")
     assert processors_of(None) == ()
     assert processors_of("cortex-a76, cortex-a53") == ON
     assert processors_of("all") == tuple(PROCESSORS)

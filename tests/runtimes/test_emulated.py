@@ -9,7 +9,8 @@ import pytest
 from hwnas.errors import UserError
 from hwnas.runtimes import RUNTIMES, arm64_linux, emulated
 from hwnas.runtimes.arm64_linux import cache, linux, runtimes_for
-from hwnas.runtimes.emulated import PROCESSORS, NotRun, emulator, find_qemu
+from hwnas.runtimes.emulated import PROCESSORS, emulator, find_qemu
+from hwnas.runtimes.runtime import NotRun
 from hwnas.spaces.layers import Block, Conv, GlobalPool
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 3, 8, 8)).astype(np.float32)
@@ -83,11 +84,11 @@ def test_a_processor_is_asked_for_with_a_linux_that_names_it(stand_in, arm_linux
     ("script", "why"),
     [
         (
-            'case "$*" in *emulated_worker*) echo "uncaught target signal 11" >&2; exit 139;; esac',
+            'case "$*" in *logits_worker*) echo "uncaught target signal 11" >&2; exit 139;; esac',
             "139: uncaught target",
         ),
-        ('case "$*" in *emulated_worker*) exit 0;; esac', "wrote no values"),
-        ('case "$*" in *emulated_worker*) exec sleep 60;; esac', "did not end within 1 s"),
+        ('case "$*" in *logits_worker*) exit 0;; esac', "wrote no values"),
+        ('case "$*" in *logits_worker*) exec sleep 60;; esac', "did not end within 1 s"),
     ],
 )
 def test_a_process_that_ends_without_values_is_named(stand_in, model, monkeypatch, script, why):

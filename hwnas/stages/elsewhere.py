@@ -1,4 +1,4 @@
-"""export --check-on: every TFLite and ONNX file on emulated Arm processors."""
+"""export: files where they will run, on the profile's phone or board, and by --check-on on emulated Arm processors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hwnas.devices import Profile
 from hwnas.errors import unknown
 from hwnas.export import Exported, Reference
-from hwnas.export.emulated import compare_emulated, failed_where_emulated
+from hwnas.export.elsewhere import OnDevice, compared_elsewhere, failed_elsewhere
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.emulated import PROCESSORS, Emulator, emulator, find_qemu
 from hwnas.stages.progress import Report
@@ -54,9 +55,27 @@ def checked_there(
     if arm is None:
         return dict(files), {}
     sound = {key: file for key, file in files.items() if file.runtime in RUNTIMES_THERE and not file.failed}
-    found = compare_emulated(arm, sound, folder, few_of(ref), report, is_trained)
+    found = compared_elsewhere(arm, sound, folder, few_of(ref), report, is_trained)
     records = {key: {"emulated": {on: result.as_record() for on, result in by.items()}} for key, by in found.items()}
-    return failed_where_emulated(files, found, folder), records
+    return failed_elsewhere(files, found, folder, "for Arm", " (emulated)"), records
+
+
+def checked_on_device(
+    profile: Profile,
+    files: Mapping[str, Exported],
+    folder: Path,
+    ref: Reference,
+    report: Report,
+    is_trained: bool = True,
+) -> tuple[dict[str, Exported], dict[str, Record]]:
+    """The same on the profile's phone or board, of the files of its runtime. On this host they were checked already."""
+    if not profile.is_elsewhere:
+        return dict(files), {}
+    device = OnDevice(profile)
+    sound = {key: file for key, file in files.items() if file.runtime == profile.runtime and not file.failed}
+    found = compared_elsewhere(device, sound, folder, few_of(ref), report, is_trained)
+    records = {key: {"on_device": {"device": on, **r.as_record()}} for key, by in found.items() for on, r in by.items()}
+    return failed_elsewhere(files, found, folder, f"for {profile.name}"), records
 
 
 def few_of(ref: Reference) -> Reference:
