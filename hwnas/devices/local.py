@@ -15,6 +15,8 @@ from hwnas.errors import UserError
 from hwnas.ondevice.facts import SYS, conditions_of, cpu_model, governor, system, usable_cpus
 from hwnas.runtimes import RUNTIMES
 
+NOT_PINNED = "not pinned"  # as an identity has it
+
 
 class LocalDevice:
     """The machine that runs this program."""
@@ -33,7 +35,7 @@ class LocalDevice:
             "architecture": platform.machine(),
             "os": system(),
             "governor": governor(SYS, next(iter(self.cpus()), 0)),
-            "cpus": told_cpus(self.cpus()),
+            "cpus": ",".join(map(str, self.cpus())) or NOT_PINNED,
         }
 
     def runtime_version(self) -> str:
@@ -83,11 +85,6 @@ def pinned(profile: Profile, usable: Sequence[int]) -> list[int]:
             "change `affinity` in the profile"
         )
     return list(profile.affinity)
-
-
-def told_cpus(cpus: Sequence[int]) -> str:
-    """As an identity has it."""
-    return ",".join(map(str, cpus)) or "not pinned"
 
 
 def memory_of(done: subprocess.CompletedProcess[str], name: str) -> Memory:

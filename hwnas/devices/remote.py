@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from hwnas.devices.carried import CARRIED, Kit, kit
 from hwnas.devices.device import Measurement, Memory
-from hwnas.devices.local import memory_of, pinned, told_cpus
+from hwnas.devices.local import NOT_PINNED, memory_of, pinned
 from hwnas.devices.process import Rubbish, WorkerSession, parsed
 from hwnas.devices.profile import Profile
 from hwnas.devices.transports import Adb, Ssh, Transport, last_words, run_there
@@ -113,7 +113,8 @@ class RemoteDevice:
         cpus, facts = self.cpus(), self._connection.facts
         governors = facts.governors
         first = str(cpus[0]) if cpus else next(iter(governors), "")
-        return {**facts.described, "governor": governors.get(first, NOT_TOLD), "cpus": told_cpus(cpus)}
+        named = ",".join(f"core {cpu}" for cpu in cpus) or NOT_PINNED  # those of a phone are not alike
+        return {**facts.described, "governor": governors.get(first, NOT_TOLD), "cpus": named}
 
     def runtime_version(self) -> str:
         connection = self._connection

@@ -319,8 +319,8 @@ def _told(measured: Measurement) -> Record:
 def differs(key: str, a: object, b: object) -> bool:
     """Whether two tables are of different things, by what they tell under `key`.
 
-    Of the system its name counts, as a new kernel comes every week; of the cores how many a run is pinned to, not
-    which; the governor where both tell it.
+    Of the system its name counts, as a new kernel comes every week; of this machine's cores how many a run is pinned to,
+    not which; the governor where both tell it.
     """
     if key == "os":
         return str(a).split()[:1] != str(b).split()[:1]
@@ -331,8 +331,10 @@ def differs(key: str, a: object, b: object) -> bool:
     return key not in INFORMATIVE and a != b
 
 
-def _pinned_to(cpus: object) -> int:
-    return sum(core.isdigit() for core in str(cpus).split(","))
+def _pinned_to(cpus: object) -> int | str:
+    """How many cores; which ones, where they are told by name, as those of phones differ from each other."""
+    words = str(cpus).split(",")
+    return len(words) if all(word.isdigit() for word in words) else str(cpus)
 
 
 def check_identity(path: Path, found: Mapping[str, Any], wanted: Identity) -> None:

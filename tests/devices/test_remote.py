@@ -44,7 +44,7 @@ def test_a_phone_says_what_it_is(elsewhere):
     told = identity(profile, open_device(profile), SPACE)
     assert (told["device"], told["soc"], told["os"]) == ("Fairphone FP5", "QTI QCM6490", "Android 14")
     assert told["runtime_version"].startswith("ai-edge-litert ")
-    assert told["cpus"] == str(max(os.sched_getaffinity(0)))
+    assert told["cpus"] == f"core {max(os.sched_getaffinity(0))}"
 
 
 def test_a_board_says_what_it_is(elsewhere):

@@ -49,6 +49,8 @@ def test_a_table_of_something_else_is_refused_by_name(tmp_path, key, value):
         ("cpus", "1", "0", False),
         ("cpus", "0,1", "1", True),
         ("cpus", "1", "not pinned", True),
+        ("cpus", "core 7", "core 7", False),
+        ("cpus", "core 7", "core 0", True),
         ("governor", "not told", "powersave", False),
         ("governor", "performance", "powersave", True),
         ("hwnas", "0.1.0", "0.2.0", False),
