@@ -319,8 +319,8 @@ def _told(measured: Measurement) -> Record:
 def differs(key: str, a: object, b: object) -> bool:
     """Whether two tables are of different things, by what they tell under `key`.
 
-    Of the system its name counts, as a new kernel comes every week; of this machine's cores how many a run is pinned to,
-    not which; the governor where both tell it.
+    Of the system its name counts, as a new kernel comes every week; of a host's cores how many a run is pinned to, not
+    which; the governor where both tell it.
     """
     if key == "os":
         return str(a).split()[:1] != str(b).split()[:1]
