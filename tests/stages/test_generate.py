@@ -1,4 +1,4 @@
-"""The whole pipeline on real images: killed in every stage, it ends with the same winner as undisturbed."""
+"""The whole pipeline on real images: killed in its stages, it ends with the same winner as undisturbed."""
 
 import json
 import shutil
@@ -58,9 +58,14 @@ def kill_at(moment: str, run) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_killed_in_every_stage_it_ends_with_the_same_winner(hwnas, undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    "moments",
+    [MOMENTS[1:-2:2], pytest.param(MOMENTS, marks=pytest.mark.slow)],
+    ids=["in every other stage", "in every stage"],
+)
+def test_killed_again_and_again_it_ends_with_the_same_winner(hwnas, undisturbed, tmp_path, moments):
     run = tmp_path / "run"
-    for moment in MOMENTS:
+    for moment in moments:
         kill_at(moment, run)
     done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
