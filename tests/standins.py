@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.devices.remote import connected
+from hwnas.devices.remote import forget_connections
 
 # A connection is cut where the file `cut` is; the command is the last argument, for a shell, as with the real ones.
 SSH = """#!/bin/sh
@@ -48,7 +48,7 @@ class Elsewhere:
         monkeypatch.setenv("PATH", f"{self.programs}:{Path(sys.executable).parent}:/usr/bin:/bin")
         monkeypatch.delenv("ANDROID_SERIAL", raising=False)
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))  # not the user's own, for what connections leave
-        connected.cache_clear()
+        forget_connections()
 
     def program(self, name: str, text: str) -> None:
         """A program on this machine."""

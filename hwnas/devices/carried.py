@@ -5,6 +5,7 @@ by their own loader. So a phone needs no app and no root: everything is unpacked
 """
 
 import hashlib
+import secrets
 import sys
 import tarfile
 import tempfile
@@ -13,24 +14,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hwnas.devices.transports import Transport, last_words, run_there
+from hwnas.devices.transports import TIMEOUT_S, Transport, last_words, run_there
 from hwnas.errors import UserError
 from hwnas.runtimes import RUNTIMES, arm64_linux
-from hwnas.runtimes.arm64_linux import Say
+from hwnas.runtimes.arm64_linux import OLDEST_PYTHON, Say
 
 CARRIED = "carried"  # for `python` in a profile: the one that is brought
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = ("__init__.py", "errors.py", "storage.py", "yaml_files.py", "spaces", "runtimes", "ondevice")
-OLDEST_PYTHON = (3, 11)
 VERSION = "import sys; print(*sys.version_info[:2])"
-LOADER = "lib/ld-linux-aarch64.so.1"
+LOADER = "ld-linux-aarch64.so.1"
 LIBRARIES = ("lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu")
 PYTHON_THERE = "usr/bin/python3"
 LINUX_PARTS = ("lib", "usr/lib", PYTHON_THERE)  # documents, settings and tools stay here
 UNUSED = {"gconv", "__pycache__", "tests", "test", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
 ARM64 = ("aarch64", "arm64")
 SEND_TIMEOUT_S = 1800.0
-ENVIRONMENT = ("LC_ALL=C.UTF-8", "PYTHONNOUSERSITE=1")
+OLD_PARTS = ("-name", "*.part", "-mtime", "+0", "-exec", "rm", "-rf", "{}", ";")  # of yesterday or before
+TAKE_NAME = 'sync; if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi'  # else another process was faster
+ENVIRONMENT = ("LC_ALL=C.UTF-8",)
 Files = Iterable[tuple[str, Path]]  # name there, file here
 
 
@@ -64,22 +66,30 @@ def kit(transport: Transport, runtime: str, python: str, say: Say = tell) -> Kit
     linux = arm64_linux.linux(say)
     packages = arm64_linux.runtimes_for(_python_version(linux), [RUNTIMES[runtime].version()], say)
     files = [file for part in LINUX_PARTS for file in _files(linux, part)]
+    loader = next((name for name, _ in files if name.endswith(LOADER)), "")
+    if not loader:
+        raise UserError(f"{linux} has no {LOADER}; {arm64_linux.ANOTHER}")
     there = _sent(transport, f"linux-{_digest(files)}", files, "a Linux with Python", say)
     files = list(_files(packages))
     modules = _sent(transport, f"packages-{_digest(files)}", files, RUNTIMES[runtime].version(), say)
     libraries = ":".join(f"{there}/{library}" for library in LIBRARIES)
-    environment = (*ENVIRONMENT, f"PYTHONHOME={there}/usr", f"PYTHONPATH={code}:{modules}")
+    environment = (*ENVIRONMENT, "PYTHONNOUSERSITE=1", f"PYTHONHOME={there}/usr", f"PYTHONPATH={code}:{modules}")
     # by its loader: a phone has none where the program's file says that it is
-    loader = (f"{there}/{LOADER}", "--library-path", libraries)
-    return Kit(("env", *environment, *loader, f"{there}/{PYTHON_THERE}"))
+    started = (f"{there}/{loader}", "--library-path", libraries, f"{there}/{PYTHON_THERE}")
+    return Kit(("env", *environment, *started))
 
 
 def _files(root: Path, part: str = "") -> Iterator[tuple[str, Path]]:
-    """Every file at or below a place, with its name from the root on; of links what they lead to."""
-    top = root / part
+    """Every file at or below a place, with its name from the root on; of links what they lead to, within the root.
+
+    A folder that is a link is none: what it leads to has a name of its own.
+    """
+    top, inside = root / part, root.resolve()
+    if top.is_symlink() and top.is_dir():
+        return
     for path in [top] if top.is_file() else sorted(top.rglob("*")):
         name = path.relative_to(root)
-        if path.is_file() and not UNUSED.intersection(name.parts):
+        if path.is_file() and not UNUSED.intersection(name.parts) and path.resolve().is_relative_to(inside):
             yield name.as_posix(), path
 
 
@@ -97,16 +107,16 @@ def _sent(transport: Transport, name: str, files: list[tuple[str, Path]], what: 
         return there
     size_mb = sum(path.stat().st_size for _, path in files) / 1e6
     say(f"sending {what} to {transport.name}: {size_mb:.1f} MB")
-    part = f"{there}.part"
-    _do(transport, ["rm", "-rf", part])
+    part = f"{there}.{secrets.token_hex(4)}.part"  # another process, or one that was killed, may be sending the same
+    run_there(transport, ["find", transport.folder, "-maxdepth", "1", *OLD_PARTS])  # of those that were killed
     _do(transport, ["mkdir", "-p", part])
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT, dereference=True) as tar:
             for inside, path in files:
                 tar.add(path, inside, recursive=False, filter=_plain)
         archive.seek(0)
-        _do(transport, ["tar", "-x", "-f", "-", "-C", part], archive)
-    _do(transport, ["mv", part, there])
+        _do(transport, ["tar", "-x", "-f", "-", "-C", part], SEND_TIMEOUT_S, archive)
+    _do(transport, ["sh", "-c", TAKE_NAME, "sh", part, there])
     return there
 
 
@@ -118,13 +128,14 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _do(transport: Transport, arguments: list[str], source: IO[bytes] | None = None) -> str:
+def _do(
+    transport: Transport, arguments: list[str], timeout_s: float = TIMEOUT_S, source: IO[bytes] | None = None
+) -> str:
     """What a command on the device says; UserError where it fails."""
-    done = run_there(transport, arguments, SEND_TIMEOUT_S, source)
+    done = run_there(transport, arguments, timeout_s, source)
     if done.returncode != 0:
-        raise UserError(
-            f"`{' '.join(arguments)}` failed on {transport.name}: {last_words(done)}; see to space and rights"
-        )
+        first = next(iter(done.stderr.strip().splitlines()), "") or last_words(done)  # what follows, follows from it
+        raise UserError(f"`{arguments[0]}` failed on {transport.name}: {first.strip()[:300]}; see to space and rights")
     return done.stdout
 
 
@@ -150,7 +161,9 @@ def _check_arm64(transport: Transport) -> None:
 
 def _python_version(linux: Path) -> str:
     """ "3.11", as its folder of libraries is called."""
-    found = sorted(path.name.removeprefix("python") for path in linux.glob("usr/lib/python3.*"))
-    if not found:
-        raise UserError(f"{linux} has no usr/lib/python3.*: remove it, and another one is downloaded")
-    return found[-1]
+    names = (path.name.removeprefix("python") for path in linux.glob("usr/lib/python3.*"))
+    found = max((tuple(map(int, name.split("."))) for name in names if name.replace(".", "").isdigit()), default=())
+    told = ".".join(map(str, found))
+    if found < OLDEST_PYTHON:
+        raise UserError(f"{linux} has Python {told or 'in no usr/lib/python3.*'}; {arm64_linux.ANOTHER}")
+    return told

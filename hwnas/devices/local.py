@@ -48,7 +48,7 @@ class LocalDevice:
         return conditions_of(SYS, self.cpus())
 
     def peak_memory(self, model: Path, timeout_s: float) -> Memory:
-        arguments = [self.profile.runtime, str(self.profile.threads), str(model.resolve())]
+        arguments = [self.profile.runtime, str(self.profile.threads), str(model.resolve()), str(timeout_s)]
         command = [sys.executable, "-m", "hwnas.ondevice.memory", *arguments]
         try:
             done = subprocess.run(

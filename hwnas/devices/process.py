@@ -58,7 +58,7 @@ class WorkerSession:
             limit = str(error) or f"{config.timeout_s:g} s"
             error_told, silence = f"{model.name} did not answer within {limit}", "did not answer in time"
         except (BrokenPipeError, EOFError):
-            error_told = f"the measuring process {self._ending()} on {model.name}: {self._last_words()}"
+            error_told = f"the measuring process {self.ending(f'on {model.name}')}"
             silence = "ended the measuring process"
         except Rubbish as rubbish:
             error_told = f"the measuring process answered {rubbish} on {model.name}"
@@ -91,12 +91,14 @@ class WorkerSession:
         )
         return self.process
 
-    def _ending(self) -> str:
+    def ending(self, when: str) -> str:
+        """How the process ended, and what it said last."""
         assert self.process is not None
         try:
-            return f"ended with status {self.process.wait(END_GRACE_S)}"
+            how = f"ended with status {self.process.wait(END_GRACE_S)}"
         except subprocess.TimeoutExpired:
-            return "closed its output"
+            how = "closed its output"
+        return f"{how} {when}: {self._last_words()}"
 
     def _last_words(self) -> str:
         size_bytes = self.log.seek(0, os.SEEK_END)

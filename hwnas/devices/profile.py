@@ -15,7 +15,7 @@ from hwnas.runtimes.runtime import Dtype
 from hwnas.yaml_files import read_yaml
 
 GATES = {"max_temperature_c": "temperature_c", "min_frequency_share": "frequency_share"}  # what each needs told
-NAME = re.compile(r"(?!-)[A-Za-z0-9._:@%/\[\]+-]+")  # of a machine or a program, and of no option
+NAME = re.compile(r"(?!-)[A-Za-z0-9._:@%/\[\]+() -]+")  # of a machine or a program, and of no option
 Cores = Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], Field(min_length=1)]
 
 
@@ -33,6 +33,7 @@ class Timing(BaseModel):
     remeasure: Annotated[int, Field(ge=0, le=10)] = 2
     drift_wait_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     warmup_runs: Annotated[int, Field(ge=0, le=1000)] = 3
+    warmup_ms: Annotated[float, Field(ge=0, le=10_000)] = 0.0
     runs: Annotated[int, Field(ge=1, le=10_000)] = 12
     min_sample_ms: Annotated[float, Field(ge=0, le=1000)] = 0.2
     clock: Clock = "wall"
@@ -62,7 +63,9 @@ class Timing(BaseModel):
 
     def run_config(self) -> RunConfig:
         """One round's share of the protocol."""
-        return RunConfig(self.warmup_runs, self.runs, self.min_sample_ms, self.clock, self.timeout_s)
+        return RunConfig(
+            self.warmup_runs, self.runs, self.min_sample_ms, self.clock, self.timeout_s, warmup_ms=self.warmup_ms
+        )
 
 
 class Profile(BaseModel):
@@ -97,7 +100,7 @@ class Profile(BaseModel):
             raise ValueError(f"device {self.device} has no {' and no '.join(named)}: only ssh and adb have")
         for key, value in named.items():
             if not NAME.fullmatch(value):
-                raise ValueError(f"{key} {shown(value)} came; allowed: letters, digits and . _ : @ % / [ ] + -")
+                raise ValueError(f"{key} {shown(value)} came; allowed: letters, digits, blanks and ._:@%/[]()+-")
         if self.timing.clock == "thread_cpu" and self.threads > 1:
             # a thread's own clock sees nothing of what other threads did
             raise ValueError(f"clock thread_cpu measures one thread, the profile has {self.threads}: use clock: wall")
@@ -130,4 +133,5 @@ def _complaint(error: ErrorDetails) -> str:
         return f"{where}: {error['ctx']['error']}"
     if error["type"] == "missing":
         return f"{where}: {error['msg']}"
-    return f"{where}: {error['msg']} ({shown(error['input'])} came)"
+    quotes = ", in quotes" if error["type"] == "string_type" and isinstance(error["input"], int | float) else ""
+    return f"{where}: {error['msg']}{quotes} ({shown(error['input'])} came)"

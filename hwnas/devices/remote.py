@@ -2,7 +2,9 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from hwnas.devices.device import Measurement, Memory
 from hwnas.devices.local import NOT_PINNED, memory_of, pinned
 from hwnas.devices.process import Rubbish, WorkerSession, parsed
 from hwnas.devices.profile import Profile
-from hwnas.devices.transports import Adb, Ssh, Transport, last_words, run_there
+from hwnas.devices.transports import TIMEOUT_S, Adb, Ssh, Transport, last_words, run_there
 from hwnas.errors import UserError
 from hwnas.ondevice.facts import CONDITIONS, NOT_TOLD
 from hwnas.ondevice.timing import RunConfig
@@ -28,7 +30,8 @@ from hwnas.storage import scratch
 
 TRANSPORTS: dict[str, Callable[[str, str], Transport]] = {"ssh": Ssh, "adb": Adb}
 PYTHON = {"ssh": "python3", "adb": CARRIED}  # where a profile names none
-SEND_TIMEOUT_S = 300.0  # of one model
+MODEL_TIMEOUT_S = 300.0  # of sending one
+RECONNECT_S = 1.0  # after which a connection that was lost is tried again
 
 
 class Facts(BaseModel):
@@ -59,7 +62,6 @@ class Connection:
     @classmethod
     def to(cls, transport: Transport, runtime: str, python: str) -> Self:
         """Sends there what is lacking. UserError where the device cannot be used."""
-        transport.connect()
         there = kit(transport, runtime, python)
         told = asked(transport, there, runtime)
         try:
@@ -88,9 +90,29 @@ def strange(transport: Transport, said: str, why: str) -> UserError:
 
 
 @functools.cache
+def reached(kind: str, address: str, folder: str) -> Transport:
+    """One for each device in a process: all that is measured is measured on the same one."""
+    transport: Transport = TRANSPORTS[kind](address, folder)
+    transport.connect()
+    said = run_there(transport, ["true"]).stdout.strip()
+    if said:
+        raise UserError(
+            f"the shell of {transport.name} prints {said[:80]!r} before anything else; what its startup files say must "
+            "be for terminals only"
+        )
+    return transport
+
+
+@functools.cache
 def connected(kind: str, address: str, folder: str, runtime: str, python: str) -> Connection:
     """One for each device and runtime in a process."""
-    return Connection.to(TRANSPORTS[kind](address, folder), runtime, python)
+    return Connection.to(reached(kind, address, folder), runtime, python)
+
+
+def forget_connections() -> None:
+    """What is asked next connects anew."""
+    reached.cache_clear()
+    connected.cache_clear()
 
 
 class RemoteDevice:
@@ -127,40 +149,46 @@ class RemoteDevice:
 
     def conditions(self) -> dict[str, float]:
         connection = self._connection
-        told = asked(connection.transport, connection.kit, CONDITIONS, *map(str, self.cpus()))
+        try:
+            told = asked(connection.transport, connection.kit, CONDITIONS, *map(str, self.cpus()))
+        except UserError:  # whatever is measured next will tell of a connection that is lost
+            return {}
         return {str(name): float(value) for name, value in told.items()}
 
     def peak_memory(self, model: Path, timeout_s: float) -> Memory:
-        transport = self._connection.transport
-        with self.session() as session:
-            try:
-                place = session.place(model, timeout_s)
-            except (OSError, EOFError, Rubbish) as error:
-                return Memory(error=f"{model.name} could not be sent to {transport.name}: {error or 'no answer'}")
-        arguments = (self.profile.runtime, str(self.profile.threads), place)
-        try:
-            done = run_there(transport, self._connection.kit.module("hwnas.ondevice.memory", *arguments), timeout_s)
-        except UserError as error:
-            return Memory(error=f"{model.name}: {error}")
-        return memory_of(done, model.name)
+        [place], profile = self._sent([model]), self.profile
+        arguments = [profile.runtime, str(profile.threads), place, f"{timeout_s:g}", *map(str, self.cpus())]
+        return memory_of(self._run("hwnas.ondevice.memory", arguments, timeout_s), model.name)
 
     def logits(self, model: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, C, H, W) -> (n, outputs), image by image, as the device computes them. NotRun where it does not."""
-        transport, timeout_s = self._connection.transport, self.profile.timing.timeout_s
-        with scratch() as folder, self.session() as session:
+        timeout_s = self.profile.timing.timeout_s * len(images)
+        with scratch() as folder:
             np.save(folder / "images.npy", images)
-            try:
-                places = [session.place(path, timeout_s) for path in (model, folder / "images.npy")]
-            except (OSError, EOFError, Rubbish) as error:
-                raise NotRun(f"could not be sent what it needs: {error or 'no answer'}") from None
-        arguments = self._connection.kit.module("hwnas.runtimes.logits_worker", self.profile.runtime, *places)
-        try:
-            done = run_there(transport, arguments, timeout_s * len(images))
-        except UserError as error:
-            raise NotRun(f"gave no values: {error}") from None
+            places = self._sent([model, folder / "images.npy"])
+        arguments = [self.profile.runtime, *places, f"{timeout_s:g}"]
+        done = self._run("hwnas.runtimes.logits_worker", arguments, timeout_s)
         if done.returncode != 0:
             raise NotRun(f"ended with status {done.returncode}: {last_words(done)}")
         return logits_told(done.stdout)
+
+    def _run(self, module: str, arguments: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+        """A module that ends by itself after the time, at the latest. UserError where the connection ends before."""
+        connection = self._connection
+        return run_there(connection.transport, connection.kit.module(module, *arguments), timeout_s + TIMEOUT_S)
+
+    def _sent(self, files: Sequence[Path]) -> list[str]:
+        """Where these are there. UserError where they do not get there, which is no fault of theirs."""
+        with self.session() as session:
+            try:
+                return [session.place(file, TIMEOUT_S) for file in files]
+            except (OSError, EOFError, Rubbish) as error:
+                is_lost = isinstance(error, EOFError | BrokenPipeError)
+                why = f"the connection {session.ending('before')}" if is_lost else str(error) or "no answer in time"
+                raise UserError(
+                    f"{files[0].name} could not be sent to {self._connection.transport.name}: {why}; see to the "
+                    "device, then run the same command again"
+                ) from None
 
     @contextmanager
     def session(self) -> Iterator["RemoteSession"]:
@@ -174,6 +202,10 @@ class RemoteDevice:
             worker.log.close()
 
 
+class NotKept(OSError):
+    """The device has no place for a file, or may not write."""
+
+
 class RemoteSession(WorkerSession):
     """A worker process there, which is sent the model files that it lacks."""
 
@@ -182,25 +214,34 @@ class RemoteSession(WorkerSession):
         self.transport = transport
 
     def measure(self, model: Path, config: RunConfig) -> Measurement:
+        """UserError where the device cannot keep the model. A connection that was lost is tried once more."""
+        found = self._measured(model, config)
+        if found.silence == "ended the measuring process":
+            time.sleep(RECONNECT_S)
+            found = self._measured(model, config)
+        return found
+
+    def _measured(self, model: Path, config: RunConfig) -> Measurement:
         try:
             return super().measure(model, config)
+        except NotKept as error:
+            raise UserError(f"{self.transport.name} could not keep {model.name}: {error}; see to its space") from None
         except OSError as error:
-            where = "read" if error.errno else f"kept on {self.transport.name}"
-            return Measurement(error=f"{model.name} could not be {where}: {error.strerror or error}")
+            return Measurement(error=f"{model.name} could not be read: {error.strerror or error}")
 
     def place(self, model: Path, timeout_s: float) -> str:
-        """Where the file is there. OSError where it cannot be read here or kept there."""
+        """Where the file is there. OSError where it cannot be read here, NotKept where it cannot be kept there."""
         content = model.read_bytes()
         path = f"{self.transport.folder}/models/{digest(content)}{model.suffix}"
         if not self._there({"file": path}, timeout_s):
             try:
-                self._there({"file": path, "bytes": len(content)}, SEND_TIMEOUT_S, content)
+                self._there({"file": path, "bytes": len(content)}, MODEL_TIMEOUT_S, content)
             except TimeoutError:
-                raise TimeoutError(f"{SEND_TIMEOUT_S:g} s while it was sent") from None
+                raise TimeoutError(f"{MODEL_TIMEOUT_S:g} s while it was sent") from None
         return path
 
     def _there(self, command: dict[str, Any], timeout_s: float, content: bytes = b"") -> bool:
         answer = parsed(self.ask(command, timeout_s, content), There)
         if answer.error:
-            raise OSError(answer.error)
+            raise NotKept(answer.error)
         return answer.there

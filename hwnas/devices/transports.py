@@ -1,6 +1,7 @@
 """How a command gets to another machine: its argument list there becomes one for here."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ SHARED_S = 300  # how long a connection that nobody uses stays open for the next
 LONGEST_SOCKET_FOLDER = 48  # bytes: with a hash of 40 letters, and what ssh appends, the system's limit is 108
 ENDED = "\nhwnas: ended with status "
 TOLD_STATUS = f"\"$@\"; status=$?; echo; echo '{ENDED.strip()}' $status"  # the command stands behind, word by word
+PLAIN = re.compile(r"[A-Za-z0-9/._-]+")  # what needs no quotes in ssh's settings
 READY = "device"  # how adb tells a phone that is there and trusts this machine
 REASONS = {  # of what else adb tells
     "unauthorized": "unlock it and allow USB debugging",
@@ -71,9 +73,9 @@ def run_there(
 
 
 def shown_command(arguments: Sequence[str]) -> str:
-    """The program and its first argument, without the environment before it."""
-    bare = [word for word in arguments if "=" not in word and word != "env"]
-    return f"`{' '.join(bare[:3])}`"
+    """Its first words; of Python the module that it runs."""
+    begin = list(arguments).index("-m") if "-m" in arguments else 0
+    return f"`{' '.join(arguments[begin : begin + 3])}`"
 
 
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
@@ -133,9 +135,12 @@ class Ssh:
 def _socket() -> list[str]:
     """The option by which commands share a connection; none where the system could not name its socket."""
     folder = Path(os.environ.get("XDG_RUNTIME_DIR") or Path.home() / ".cache") / "hwnas-ssh"
-    if len(os.fsencode(folder)) > LONGEST_SOCKET_FOLDER:
+    if len(os.fsencode(folder)) > LONGEST_SOCKET_FOLDER or not PLAIN.fullmatch(str(folder)):
         return []
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # another user's, after su
+        return []
     return ["-o", f"ControlPath={folder}/%C"]
 
 
@@ -167,7 +172,7 @@ class Adb:
 
 def phones(listed: str) -> dict[str, str]:
     """Serial number -> state, of what `adb devices` prints."""
-    pairs = (line.split(maxsplit=1) for line in listed.splitlines() if "\t" in line)
+    pairs = (line.split("\t", 1) for line in listed.splitlines() if "\t" in line)
     return {serial: state.strip() for serial, state in pairs}
 
 

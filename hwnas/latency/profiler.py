@@ -48,7 +48,7 @@ def identity(profile: Profile, device: Device, space: Space) -> Identity:
 
 def protocol(timing: Timing) -> str:
     """What of the protocol shifts a latency; how often it is measured only makes it surer."""
-    names = ("warmup_runs", "runs", "min_sample_ms", "cooldown_s")
+    names = ["warmup_runs", "runs", "min_sample_ms", "cooldown_s", *(["warmup_ms"] if timing.warmup_ms else [])]
     return ", ".join(f"{name} {getattr(timing, name):g}" for name in names)
 
 

@@ -53,11 +53,12 @@ def conditions_of(sys: Path, cpus: Sequence[int]) -> dict[str, float]:
     zones = sys.glob("class/thermal/thermal_zone*/temp")
     told_c = [float(text) / 1e3 for path in zones if NUMBER.fullmatch(text := first_line(path))]
     degrees_c = [degrees for degrees in told_c if degrees < HOTTEST_C]
-    shares = []
+    shares: list[float] = []
     for cpu in cpus:
         folder = sys / f"devices/system/cpu/cpu{cpu}/cpufreq"
         now, highest = (first_line(folder / name) for name in ("scaling_cur_freq", "cpuinfo_max_freq"))
-        shares += [float(now) / float(highest)] if now and highest else []
+        if NUMBER.fullmatch(now) and NUMBER.fullmatch(highest) and int(highest):
+            shares.append(int(now) / int(highest))
     temperature = {"temperature_c": max(degrees_c)} if degrees_c else {}
     return temperature | ({"frequency_share": min(shares)} if shares else {})
 

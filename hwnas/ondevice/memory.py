@@ -1,9 +1,12 @@
 """The process in which a device measures what loading a model takes: one model, one process, one JSON object on stdout.
 
-Run as `python -m hwnas.ondevice.memory RUNTIME THREADS MODEL`.
+Run as `python -m hwnas.ondevice.memory RUNTIME THREADS MODEL TIMEOUT_S [CPU...]`.
 """
 
 import json
+import math
+import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -43,7 +46,10 @@ def loading(runtime: str, threads: int, model: Path) -> dict[str, float]:
 
 def main() -> None:
     """Keeps the real stdout for the answer: runtimes print on it."""
-    runtime, threads, model = sys.argv[1:]
+    runtime, threads, model, timeout_s, *cpus = sys.argv[1:]
+    signal.alarm(math.ceil(float(timeout_s)))  # nobody else can end it where the connection is gone
+    if cpus:
+        os.sched_setaffinity(0, map(int, cpus))
     answers = stdout_kept()
     try:
         answer: dict[str, object] = {**loading(runtime, int(threads), Path(model))}

@@ -11,9 +11,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -24,7 +26,8 @@ from hwnas.runtimes.quiet import stdout_kept
 from hwnas.storage import write_bytes
 
 MOST_KEPT_BYTES = 2**30  # of files that were brought; those unused for longest make room
-GRACE_S = 5.0  # beyond the time in which an answer is waited for
+BROUGHT = re.compile(r"\.?[0-9a-f]{32}\..+")  # a file that was brought, or was being brought; others are the user's
+GRACE_S = 1.0  # beyond the time in which an answer is waited for
 
 
 def digest(content: bytes) -> str:
@@ -75,12 +78,16 @@ def _filed(command: Mapping[str, Any], content: bytes | None) -> dict[str, objec
 
 def _make_room(folder: Path, most_bytes: int) -> None:
     """Removes the files that were not used for longest, until the others take no more than that."""
-    newest_first = sorted((p for p in folder.iterdir() if p.is_file()), key=lambda p: p.stat().st_mtime, reverse=True)
+    found = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # another process may be bringing or removing files
+            if BROUGHT.fullmatch(path.name):
+                found.append((path.stat().st_mtime, path.stat().st_size, path))
     kept_bytes = 0
-    for path in newest_first:
-        kept_bytes += path.stat().st_size
+    for _, size_bytes, path in sorted(found, reverse=True):
+        kept_bytes += size_bytes
         if kept_bytes > most_bytes:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def main() -> None:

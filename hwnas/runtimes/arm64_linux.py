@@ -1,4 +1,4 @@
-"""A folder with an Arm Linux that has Python, and the runtimes for it: what qemu-user needs to run model files.
+"""A folder with an Arm Linux that has Python, and the runtimes for it: what runs model files in qemu and on phones.
 
 Nothing is installed into the system: packages are unpacked below the user's cache folder, once.
 """
@@ -17,6 +17,8 @@ from hwnas.errors import UserError
 
 FOLDER = "HWNAS_ARM64_LINUX"  # the variable that names an Arm Linux of the user's own
 PYTHON = Path("usr/bin/python3")
+OLDEST_PYTHON = (3, 11)  # that runs what measures
+ANOTHER = f"unpack one with Python 3.11 or newer (a container image, a board's card) and name its root in {FOLDER}"
 PACKAGES = ("python3", "libstdc++6")  # of Debian; with what they need 16 MB
 BESIDE_RUNTIMES = ("numpy", "pyyaml")  # what hwnas.runtimes imports
 WHEELS = ("manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 37)))  # by glibc
@@ -38,14 +40,10 @@ def linux(say: Say) -> Path:
     if own:
         raise UserError(f"{FOLDER} is {own}, which has no {PYTHON}; name the root of an arm64 Linux with Python")
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise UserError(f"an arm64 Linux is not there, and this system has no apt-get to get one with; {_another()}")
+        raise UserError(f"an arm64 Linux is not there, and this system has no apt-get to get one with; {ANOTHER}")
     say(f"downloading Debian's Python for arm64 (16 MB) to {root}")
     _whole(root, _unpack_debian)
     return root
-
-
-def _another() -> str:
-    return f"unpack one with Python 3.11 or newer (a container image, a board's card) and name its root in {FOLDER}"
 
 
 def _unpack_debian(folder: Path) -> None:
@@ -73,7 +71,7 @@ def _unpack_debian(folder: Path) -> None:
         failed = _run([*command, "--download-only", "--no-install-recommends", "install", *PACKAGES])
         archives = sorted((apt / "cache/archives").glob("*.deb"))
         if failed or not archives:
-            raise UserError(f"apt-get's sources have no {' and '.join(PACKAGES)} for arm64 ({failed}); {_another()}")
+            raise UserError(f"apt-get's sources have no {' and '.join(PACKAGES)} for arm64 ({failed}); {ANOTHER}")
         for archive in archives:
             if failed := _run(["dpkg-deb", "-x", str(archive), str(folder)]):
                 raise UserError(f"{archive.name} cannot be unpacked: {failed}")

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import UserError
-from hwnas.runtimes.arm64_linux import PYTHON, Say, linux, runtimes_for
+from hwnas.runtimes.arm64_linux import OLDEST_PYTHON, PYTHON, Say, linux, runtimes_for
 from hwnas.runtimes.logits_worker import logits_told
 from hwnas.runtimes.runtime import NotRun
 
 PACKAGE = Path(__file__).resolve().parents[1]
 WORKER = "hwnas.runtimes.logits_worker"
 QEMU = ("qemu-aarch64-static", "qemu-aarch64")
-OLDEST_PYTHON = (3, 11)
 TIMEOUT_S = 1800.0  # of one file on all images
 
 
@@ -60,7 +59,8 @@ class Emulator:
         with tempfile.TemporaryDirectory() as folder:
             given = Path(folder) / "images.npy"
             np.save(given, images)
-            return logits_told(self.run(processor, ["-m", WORKER, runtime, str(model.resolve()), str(given)]))
+            arguments = ["-m", WORKER, runtime, str(model.resolve()), str(given), f"{TIMEOUT_S:g}"]
+            return logits_told(self.run(processor, arguments))
 
     @property
     def names(self) -> tuple[str, ...]:

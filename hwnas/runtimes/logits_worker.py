@@ -1,9 +1,11 @@
 """The process that runs one model file on another machine: images in, as a .npy file, logits out, as JSON.
 
-Run as `python -m hwnas.runtimes.logits_worker RUNTIME MODEL IMAGES`; it imports the runtime and numpy alone.
+Run as `python -m hwnas.runtimes.logits_worker RUNTIME MODEL IMAGES TIMEOUT_S`; it imports the runtime and numpy alone.
 """
 
 import json
+import math
+import signal
 import sys
 from pathlib import Path
 
@@ -27,7 +29,8 @@ def logits_told(said: str) -> NDArray[np.float32]:
 
 
 def main() -> None:
-    runtime, model, images = sys.argv[1:]
+    runtime, model, images, timeout_s = sys.argv[1:]
+    signal.alarm(math.ceil(float(timeout_s)))  # nobody else can end it where the connection is gone
     answers = stdout_kept()
     loaded = RUNTIMES[runtime].load(Path(model), threads=1)
     logits = run_each(loaded, np.load(images, allow_pickle=False))

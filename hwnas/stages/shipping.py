@@ -13,7 +13,7 @@ from torch import nn
 
 from hwnas import __version__
 from hwnas.datasets import ImageSet
-from hwnas.devices import Profile
+from hwnas.devices import Profile, open_device
 from hwnas.errors import UserError
 from hwnas.export import (
     CARD,
@@ -161,6 +161,8 @@ def key_of(form: Form) -> str:
 
 def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Record:
     """Fills `folder`; what converters print goes to `log`. The record tells which files failed."""
+    if shipment.profile.is_elsewhere:
+        open_device(shipment.profile).runtime_version()  # a device that is not there is told before minutes of work
     pixels, ref = _reference(shipment, choices.checked_images)
     preprocessing = json.dumps(shipment.preprocessing.as_record())
     write_beside(folder, shipment.classes, preprocessing)
@@ -291,7 +293,8 @@ def _record(
         key: {**file.as_record(), **dict(item for by in told for item in by.get(key, {}).items())}
         for key, file in exported.items()
     }
-    on = measured_on(shipment.profile, {exported[key].runtime for key in measured}) if measured else {}
+    runtimes = {exported[key].runtime for key, found in measured.items() if found["latency_ms"]}
+    on = measured_on(shipment.profile, runtimes) if measured else {}
     return {
         "model": shipment.model,
         "data": shipment.data,

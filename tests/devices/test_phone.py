@@ -11,7 +11,7 @@ import pytest
 from servers import Phone, needs
 
 from hwnas.devices import RemoteDevice, load_profile, open_device
-from hwnas.devices.remote import connected
+from hwnas.devices.remote import forget_connections
 from hwnas.errors import UserError
 from hwnas.latency.profiler import build_model, identity, measure_rows, rows_to_measure
 from hwnas.latency.table import LatencyTable
@@ -64,7 +64,7 @@ def phone(tmp_path, monkeypatch):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    connected.cache_clear()
+    forget_connections()
     with Phone(tmp_path / "phone", {"PATH": f"{programs}:/usr/bin:/bin"}) as found:
         for name, value in found.environment.items():
             monkeypatch.setenv(name, value)

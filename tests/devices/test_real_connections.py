@@ -9,7 +9,7 @@ import pytest
 from servers import AdbServer, Board, Phone, marked, needs
 
 from hwnas.devices import RunConfig, load_profile, open_device
-from hwnas.devices.remote import connected
+from hwnas.devices.remote import forget_connections
 from hwnas.devices.transports import Adb, Ssh, run_there
 from hwnas.errors import UserError
 from hwnas.latency.profiler import build_model, identity, profile_space, rows_to_measure
@@ -38,7 +38,7 @@ NO_PYTHON_OF_ITS_OWN = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
 @pytest.fixture(autouse=True)
 def nothing_is_connected(monkeypatch):
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
-    connected.cache_clear()
+    forget_connections()
     with tempfile.TemporaryDirectory() as folder:  # the tests' own is too deep for the name of a socket
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         yield
