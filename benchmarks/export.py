@@ -25,7 +25,7 @@ from hwnas.devices import load_profile
 from hwnas.export import Preprocessing, bring
 from hwnas.export.sources import OWN, load_weights
 from hwnas.nn import keep_freed_memory
-from hwnas.stages.emulating import processors_of
+from hwnas.stages.elsewhere import processors_of
 from hwnas.stages.export import shipped
 from hwnas.stages.export_model import settle_batch_norm
 from hwnas.stages.shipping import ALL_PRECISIONS, Choices, Shipment, forms, key_of
