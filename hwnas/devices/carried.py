@@ -30,7 +30,9 @@ LINUX_PARTS = ("lib", "usr/lib", PYTHON_THERE)  # documents, settings and tools 
 UNUSED = {"gconv", "__pycache__", "tests", "test", "idlelib", "lib2to3", "ensurepip", "pydoc_data"}
 ARM64 = ("aarch64", "arm64")
 SEND_TIMEOUT_S = 1800.0
-OLD_PARTS = ("-name", "*.part", "-mtime", "+0", "-exec", "rm", "-rf", "{}", ";")  # of yesterday or before
+HEX = "[0-9a-f]"
+PART = f"-{12 * HEX}.{8 * HEX}.part"  # what is being sent, behind its kind; anything else in the folder is the user's
+YESTERDAYS = ("-mtime", "+0", "-exec", "rm", "-rf", "{}", ";")
 TAKE_NAME = 'sync; if [ -d "$2" ]; then rm -rf "$1"; else mv "$1" "$2"; fi'  # else another process was faster
 ENVIRONMENT = ("LC_ALL=C.UTF-8",)
 Files = Iterable[tuple[str, Path]]  # name there, file here
@@ -108,7 +110,8 @@ def _sent(transport: Transport, name: str, files: list[tuple[str, Path]], what: 
     size_mb = sum(path.stat().st_size for _, path in files) / 1e6
     say(f"sending {what} to {transport.name}: {size_mb:.1f} MB")
     part = f"{there}.{secrets.token_hex(4)}.part"  # another process, or one that was killed, may be sending the same
-    run_there(transport, ["find", transport.folder, "-maxdepth", "1", *OLD_PARTS])  # of those that were killed
+    left = ("-name", name.partition("-")[0] + PART)  # by those that were killed
+    run_there(transport, ["find", transport.folder, "-maxdepth", "1", *left, *YESTERDAYS])
     _do(transport, ["mkdir", "-p", part])
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT, dereference=True) as tar:

@@ -329,7 +329,6 @@ def test_several_that_send_at_once_do_not_mix(elsewhere):
     device = open_device(load_profile(path))
     code = f"from hwnas.devices import *; print(open_device(load_profile({path!r})).runtime_version())"
     started = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(3)]
-    (elsewhere.home / ".cache/hwnas/code-000000000000.part").mkdir(parents=True)
     told = {process.communicate(timeout=60)[0].decode().strip() for process in started}
     assert told == {device.runtime_version()}
     [found] = [path for path in elsewhere.home.rglob("code-*") if path.suffix != ".part"]
@@ -374,3 +373,16 @@ def test_conditions_that_are_no_numbers_are_none(tmp_path):
         (folder / "scaling_cur_freq").write_text(now)
         (folder / "cpuinfo_max_freq").write_text(highest)
         assert conditions_of(tmp_path, [0]) == {}
+
+
+def test_what_a_killed_process_left_yesterday_goes_and_nothing_else(elsewhere):
+    folder = elsewhere.home / ".cache/hwnas"
+    left, sending = (folder / f"code-{12 * '0'}.{8 * letter}.part" for letter in "ab")
+    own = folder / "film.part"
+    for each in (left, sending, own):
+        each.mkdir(parents=True)
+        (each / "file").touch()
+    for each in (left, own):
+        os.utime(each, (0, 0))
+    open_device(load_profile(elsewhere.profile("ssh"))).describe()
+    assert [each.exists() for each in (left, sending, own)] == [False, True, True]
