@@ -1,5 +1,6 @@
 """device: what the profile's device is, and whether it can be measured, before anything depends on it."""
 
+import math
 import statistics
 from collections.abc import Iterator
 
@@ -38,7 +39,8 @@ def told(profile_name: str) -> Iterator[tuple[str, str]]:
     middle_ms = statistics.median(rounds)
     spread_pct = 100 * (max(rounds) - min(rounds)) / middle_ms
     yield "a network", f"{middle_ms:.4g} ms; {ROUNDS} processes differ by {spread_pct:.1f} % ({space.name}'s largest)"
-    yield "its memory", memory.error or f"{memory.peak_mb:.1f} MB; loaded in {memory.load_ms:.0f} ms"
+    loaded = "" if math.isnan(memory.load_ms) else f"; loaded in {memory.load_ms:.0f} ms"
+    yield "its memory", memory.error or f"{memory.peak_mb:.1f} MB{loaded}"
 
 
 def _sound_ms(found: Measurement) -> float:

@@ -12,6 +12,7 @@ def test_the_fake_device(hwnas):
     found = facts_of(hwnas("device", "--on", "fake"))
     assert found["device"] == "fake"
     assert found["temperature"] == "not told"
+    assert found["its memory"].endswith(" MB")
     assert found["a network"].endswith("5 processes differ by 0.0 % (proxyless_small's largest)")
 
 
