@@ -4,8 +4,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from hwnas.devices.device import Memory
@@ -63,14 +62,8 @@ class LocalDevice:
         arguments = [self.profile.runtime, str(self.profile.threads), *map(str, self.cpus())]
         return [sys.executable, "-m", "hwnas.ondevice.worker", *arguments]
 
-    @contextmanager
-    def session(self) -> Iterator[WorkerSession]:
-        worker = WorkerSession(self.command())
-        try:
-            yield worker
-        finally:
-            worker.close()
-            worker.log.close()
+    def session(self) -> WorkerSession:
+        return WorkerSession(self.command())
 
 
 def pinned(profile: Profile, usable: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -108,6 +108,13 @@ class WorkerSession:
 
     def renew(self) -> None:
         self.close()  # the next model starts another one
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+        self.log.close()
 
     def close(self) -> None:
         if self.process is None:

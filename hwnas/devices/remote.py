@@ -4,8 +4,7 @@ import functools
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -190,16 +189,10 @@ class RemoteDevice:
                     "device, then run the same command again"
                 ) from None
 
-    @contextmanager
-    def session(self) -> Iterator["RemoteSession"]:
+    def session(self) -> "RemoteSession":
         connection = self._connection
         arguments = (self.profile.runtime, str(self.profile.threads), *map(str, self.cpus()))
-        worker = RemoteSession(connection.transport, connection.kit.module("hwnas.ondevice.worker", *arguments))
-        try:
-            yield worker
-        finally:
-            worker.close()
-            worker.log.close()
+        return RemoteSession(connection.transport, connection.kit.module("hwnas.ondevice.worker", *arguments))
 
 
 class NotKept(OSError):

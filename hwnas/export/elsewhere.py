@@ -146,7 +146,7 @@ def _complaint(result: Elsewhere, precision: Precision, golden: float) -> str:
 
 
 def failed_elsewhere(
-    files: Mapping[str, Exported], found: Found, folder: Path, whom: str, how: str = ""
+    files: Mapping[str, Exported], found: Found, folder: Path, whom: str, how: str
 ) -> dict[str, Exported]:
     """The files; those that failed on a machine are failed as a whole, and get a name that says so.
 

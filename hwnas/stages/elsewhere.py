@@ -1,7 +1,8 @@
 """export: files where they will run, on the profile's phone or board, and by --check-on on emulated Arm processors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from hwnas.devices import Profile
 from hwnas.errors import unknown
 from hwnas.export import Exported, Reference
-from hwnas.export.elsewhere import OnDevice, compared_elsewhere, failed_elsewhere
+from hwnas.export.elsewhere import Elsewhere, Machines, OnDevice, compared_elsewhere, failed_elsewhere
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.emulated import PROCESSORS, Emulator, emulator, find_qemu
 from hwnas.stages.progress import Report
@@ -43,39 +44,56 @@ def emulating(processors: Sequence[str]) -> Iterator[Emulator | None]:
         yield arm
 
 
-def checked_there(
-    arm: Emulator | None,
-    files: Mapping[str, Exported],
-    folder: Path,
-    ref: Reference,
-    report: Report,
-    is_trained: bool = True,
-) -> tuple[dict[str, Exported], dict[str, Record]]:
-    """The files, failed where they fail on a processor; by key, what `export.json` tells of them beside that."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where files are checked, and what is said of it."""
+
+    machines: Machines
+    runtimes: Collection[str]  # whose files run there
+    whom: str  # who must not use what fails there
+    how: str  # what is said of the machines beside their names
+    told: Callable[[Mapping[str, Elsewhere]], Record]  # by machine -> what `export.json` tells of a file
+
+
+def emulated(arm: Emulator | None) -> Place | None:
+    """Emulated Arm processors, if there are some."""
     if arm is None:
-        return dict(files), {}
-    sound = {key: file for key, file in files.items() if file.runtime in RUNTIMES_THERE and not file.failed}
-    found = compared_elsewhere(arm, sound, folder, few_of(ref), report, is_trained)
-    records = {key: {"emulated": {on: result.as_record() for on, result in by.items()}} for key, by in found.items()}
-    return failed_elsewhere(files, found, folder, "for Arm", " (emulated)"), records
+        return None
+
+    def told(by: Mapping[str, Elsewhere]) -> Record:
+        return {"emulated": {on: result.as_record() for on, result in by.items()}}
+
+    return Place(arm, RUNTIMES_THERE, "for Arm", " (emulated)", told)
 
 
-def checked_on_device(
-    profile: Profile,
+def on_device(profile: Profile) -> Place | None:
+    """The profile's phone or board, for files of its runtime. On this host they are checked anyway."""
+    if not profile.is_elsewhere:
+        return None
+    device = OnDevice(profile)
+
+    def told(by: Mapping[str, Elsewhere]) -> Record:
+        [(name, result)] = by.items()
+        return {"on_device": {"device": name, **result.as_record()}}
+
+    return Place(device, (profile.runtime,), f"for {profile.name}", "", told)
+
+
+def checked_there(
+    place: Place | None,
     files: Mapping[str, Exported],
     folder: Path,
     ref: Reference,
     report: Report,
     is_trained: bool = True,
 ) -> tuple[dict[str, Exported], dict[str, Record]]:
-    """The same on the profile's phone or board, of the files of its runtime. On this host they were checked already."""
-    if not profile.is_elsewhere:
+    """The files, failed where they fail there; by key, what `export.json` tells of them beside that."""
+    if place is None:
         return dict(files), {}
-    device = OnDevice(profile)
-    sound = {key: file for key, file in files.items() if file.runtime == profile.runtime and not file.failed}
-    found = compared_elsewhere(device, sound, folder, few_of(ref), report, is_trained)
-    records = {key: {"on_device": {"device": on, **r.as_record()}} for key, by in found.items() for on, r in by.items()}
-    return failed_elsewhere(files, found, folder, f"for {profile.name}"), records
+    sound = {key: file for key, file in files.items() if file.runtime in place.runtimes and not file.failed}
+    found = compared_elsewhere(place.machines, sound, folder, few_of(ref), report, is_trained)
+    records = {key: place.told(by) for key, by in found.items()}
+    return failed_elsewhere(files, found, folder, place.whom, place.how), records
 
 
 def few_of(ref: Reference) -> Reference:

@@ -38,7 +38,7 @@ from hwnas.runtimes.quiet import chatter_in
 from hwnas.runtimes.runtime import Precision
 from hwnas.search.evidence import wilson_interval
 from hwnas.stages.config import DEFAULT_QAT_EPOCHS
-from hwnas.stages.elsewhere import checked_on_device, checked_there, emulated_on, emulating, processors_of
+from hwnas.stages.elsewhere import checked_there, emulated, emulated_on, emulating, on_device, processors_of
 from hwnas.stages.mending import FOLDER, Files, fine_tuned, lost_too_much, remade
 from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import say
@@ -172,14 +172,15 @@ def ship(shipment: Shipment, choices: Choices, folder: Path, log: Path) -> Recor
         exported = _mended(shipment, choices, exported, folder, log.parent / FOLDER, metadata, ref, report)
         described = _describe_all(shipment, choices, folder, metadata, ref)
         is_trained = choices.max_drop_points is not None
-        exported, emulated = checked_there(arm, exported, folder, ref, report, is_trained)
-        exported, on_device = checked_on_device(shipment.profile, exported, folder, ref, report, is_trained)
+        told = []
+        for place in (emulated(arm), on_device(shipment.profile)):
+            exported, records = checked_there(place, exported, folder, ref, report, is_trained)
+            told.append(records)
         sound = {key: file for key, file in exported.items() if not file.failed}
         measured = _measured(shipment.profile, sound, folder, report)
         report(len(choices.forms), len(choices.forms), "")
     _write_golden(folder, pixels, ref, sound)
-    told = [measured, emulated, on_device]
-    record = _record(shipment, ref, exported, measured, told) | {"emulated_on": emulated_on(arm)}
+    record = _record(shipment, ref, exported, measured, [measured, *told]) | {"emulated_on": emulated_on(arm)}
     record["files"] |= described
     write_text(folder / CARD, model_card(record, choices.licence))
     tell(record)

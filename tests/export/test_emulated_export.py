@@ -14,7 +14,7 @@ from hwnas.export.golden import TOLERANCE
 from hwnas.runtimes.emulated import PROCESSORS, QEMU
 from hwnas.runtimes.runtime import NotRun
 from hwnas.stages import elsewhere
-from hwnas.stages.elsewhere import MOST_IMAGES, checked_there, few_of, processors_of
+from hwnas.stages.elsewhere import MOST_IMAGES, checked_there, emulated, few_of, processors_of
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.shipping import Choices, forms
 from hwnas.storage import read_json
@@ -57,7 +57,9 @@ def checked(exported_folder, noise):
     def checked_with(change, key, is_trained=True):
         told = read_json(exported_folder / "export.json")["files"][key]
         files = {key: Exported(**{name: told[name] for name in Exported.__slots__})}
-        found = checked_there(StandIn(change), files, exported_folder / "export", noise, lambda *_: None, is_trained)
+        found = checked_there(
+            emulated(StandIn(change)), files, exported_folder / "export", noise, lambda *_: None, is_trained
+        )
         return found[0][key], found[1][key]["emulated"]
 
     return checked_with

@@ -11,7 +11,7 @@ from hwnas.errors import UserError
 from hwnas.export.card import CARD
 from hwnas.export.export import Exported, logits_of, reference
 from hwnas.runtimes.runtime import NotRun
-from hwnas.stages.elsewhere import checked_on_device
+from hwnas.stages.elsewhere import checked_there, on_device
 from hwnas.stages.export import check_sound, shipped
 from hwnas.stages.shipping import Choices, forms
 from hwnas.storage import read_json
@@ -71,7 +71,7 @@ def test_a_file_that_computes_otherwise_there_is_failed(profile, exported_folder
     images = shipment.preprocessing.normalised(shipment.test, np.arange(24))
     files = {key: Exported(**{name: told[key][name] for name in Exported.__slots__}) for key in ("litert", "ort")}
     ref = reference(shipment.module, images, shipment.test.labels)
-    found, _ = checked_on_device(profile, files, exported_folder / "export", ref, lambda *_: None)
+    found, _ = checked_there(on_device(profile), files, exported_folder / "export", ref, lambda *_: None)
     with pytest.raises(UserError, match=f"is not for {profile.name}: on .* it {why}"):
         check_sound({"files": {key: file.as_record() for key, file in found.items()}}, exported_folder)
     assert found["litert"].path == "model.failed.tflite"
