@@ -80,6 +80,11 @@ def _parents() -> dict[int, int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """A zombie is not."""
+    return pid in _parents()
+
+
 def marked(token: str) -> set[int]:
     """The processes in whose environment MARK has this value."""
     entry, found = f"{MARK}={token}".encode(), set()
