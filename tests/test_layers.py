@@ -1,6 +1,7 @@
 """Imports go one way."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +85,9 @@ def test_search_and_training_import_without_export_and_device_packages():
 def test_help_does_not_wait_for_torch():
     code = "import sys, hwnas.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_only_linux_has_is_asked_for_on_devices_alone():
+    """There it is known what to do where it is not."""
+    asking = {layer_of(path) for path in MODULES if re.search(r"os\.sched_|\"/(proc|sys)\b", path.read_text())}
+    assert asking == {"ondevice"}

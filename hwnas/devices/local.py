@@ -11,7 +11,7 @@ from hwnas.devices.device import Memory
 from hwnas.devices.process import WorkerSession
 from hwnas.devices.profile import Profile
 from hwnas.errors import UserError
-from hwnas.ondevice.facts import SYS, conditions_of, cpu_model, governor, system, usable_cpus
+from hwnas.ondevice.facts import SYS, conditions_of, cores, cpu_model, governor, system, usable_cpus
 from hwnas.runtimes import RUNTIMES
 
 NOT_PINNED = "not pinned"  # as an identity has it
@@ -41,7 +41,7 @@ class LocalDevice:
         return RUNTIMES[self.profile.runtime].version()
 
     def most_threads(self) -> int:
-        return len(usable_cpus()) or 1
+        return cores()
 
     def conditions(self) -> dict[str, float]:
         return conditions_of(SYS, self.cpus())

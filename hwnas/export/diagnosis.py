@@ -15,6 +15,7 @@ from hwnas.spaces.layers import Shape
 MOST_CHARACTERS = 200  # of what a converter said
 WITHOUT_INT8 = ("STABLEHLO_REDUCE_WINDOW",)  # pooling that is none of TFLite's own
 MOST_DIMENSIONS = 5  # of a tensor that an int8 TFLite file can hold
+OUTSIDE = (OSError, MemoryError)  # for which no operator is to blame
 DATA_DEPENDENT = re.compile(r"dynamic control flow|data-dependent|DataDependent|UserErrorType\.DYNAMIC", re.IGNORECASE)
 
 
@@ -26,7 +27,8 @@ def conversion_error(module: nn.Module, input_shape: Shape, runtime: str, error:
             programs = (program, program.run_decompositions())  # converters name operators of either
     except Exception as untraceable:  # noqa: BLE001 the tracer raises many kinds
         return _untraceable(untraceable)
-    culprit = next(filter(None, (_culprit(program, str(error)) for program in programs)), None)
+    named = () if isinstance(error, OUTSIDE) else programs  # converters tell where they were, whatever happened
+    culprit = next(filter(None, (_culprit(program, str(error)) for program in named)), None)
     if culprit is None:
         return UserError(f"the {runtime} converter failed: {type(error).__name__}: {_short(str(error))}")
     operator, layer = culprit

@@ -1,6 +1,5 @@
 """Files on other machines, emulated Arm processors or the device itself, compared with torch and with this host."""
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from hwnas.export.export import (
     relative_error,
 )
 from hwnas.export.golden import TOLERANCE
+from hwnas.ondevice.facts import cores
 from hwnas.runtimes.runtime import NotRun, Precision
 
 Report = Callable[[int, int, str], None]  # done, total, what
@@ -93,7 +93,7 @@ def compared_elsewhere(
         return replace(result, failed=_complaint(result, file.precision, golden)) if is_judged else result
 
     jobs = list(product(files, machines.names))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for done, ((key, name), result) in enumerate(zip(jobs, pool.map(one, jobs), strict=True), start=1):
             found[key][name] = result
             report(done, len(jobs), f"{files[key].path} checked on {name}")

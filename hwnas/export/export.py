@@ -1,6 +1,5 @@
 """Trained module -> model files of several precisions, each compared with the module on real images."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.export.diagnosis import conversion_error, reduction_error
+from hwnas.ondevice.facts import cores
 from hwnas.runtimes import CONVERTERS, RUNNABLE, RUNTIMES
 from hwnas.runtimes.runtime import Precision, run_each
 from hwnas.search.evidence import wilson_interval
@@ -87,7 +87,7 @@ def logits_of(path: Path, runtime: str, images: Floats) -> Floats:
 
     Threads that share the images out between them compute them in half the time of threads that share every image.
     """
-    count = min(MOST_AT_ONCE, len(os.sched_getaffinity(0)), len(images))
+    count = min(MOST_AT_ONCE, cores(), len(images))
     models = [RUNNABLE[runtime].load(path, threads=1) for _ in range(count)]
     with ThreadPoolExecutor(count) as pool:
         return np.concatenate(list(pool.map(run_each, models, np.array_split(images, count))))

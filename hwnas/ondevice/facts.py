@@ -20,7 +20,7 @@ from hwnas.runtimes import RUNTIMES
 SYS, PROC = Path("/sys"), Path("/proc")
 MODELS = ("firmware/devicetree/base/model", "devices/virtual/dmi/id/product_name")  # of boards, of PCs
 CHIP = "firmware/devicetree/base/compatible"
-PROPERTIES_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0  # of the system's own programs
 HOTTEST_C = 150.0  # what a zone tells above is no temperature, but that there is no sensor
 NUMBER = re.compile(r"-?\d+")
 NOT_TOLD = "not told"
@@ -35,7 +35,7 @@ def facts(runtime: str) -> dict[str, object]:
         version, why = "", str(error)
     cpus = usable_cpus()
     return {
-        "described": _android() or _linux(SYS),
+        "described": _android() or _computer(SYS),
         "cpus": cpus,
         "governors": {str(cpu): governor(SYS, cpu) for cpu in cpus},
         "runtime_version": version,
@@ -46,6 +46,11 @@ def facts(runtime: str) -> dict[str, object]:
 def usable_cpus() -> list[int]:
     """The cores that this process may use; none where the system does not pin."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def cores() -> int:
+    """How many threads of this process can run at once."""
+    return len(usable_cpus()) or os.cpu_count() or 1
 
 
 def conditions_of(sys: Path, cpus: Sequence[int]) -> dict[str, float]:
@@ -69,24 +74,25 @@ def governor(sys: Path, cpu: int) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name as Linux or macOS tells it."""
     cpuinfo = PROC / "cpuinfo"
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")
+    return next(names, "") or said("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor() or "unknown"
 
 
 def system() -> str:
-    """ "Linux 6.1.0-18-arm64"."""
-    return f"{platform.system()} {platform.release()}"
+    """ "Linux 6.1.0-18-arm64", "macOS 14.5"."""
+    version = platform.mac_ver()[0]  # empty elsewhere
+    return f"macOS {version}" if version else f"{platform.system()} {platform.release()}"
 
 
-def _linux(sys: Path) -> dict[str, str]:
-    """A board tells its name and its chip's in the device tree, a PC its own by DMI."""
+def _computer(sys: Path) -> dict[str, str]:
+    """A board tells its name and its chip's in the device tree, a PC its own by DMI, macOS both by a program."""
     models = (first_line(sys / name) for name in MODELS)
     chip = first_line(sys / CHIP).split("\0")[-1]  # the last name is of the chip, those before of boards with it
     return {
-        "device": next(filter(None, models), "unknown machine"),
+        "device": next(filter(None, models), "") or said("sysctl", "-n", "hw.model") or "unknown machine",
         "soc": chip or cpu_model(),
         "architecture": platform.machine(),
         "os": system(),
@@ -110,11 +116,16 @@ def _android() -> dict[str, str]:
 
 def _properties() -> dict[str, str]:
     """Of Android, by name: lines `[name]: [value]`."""
-    with suppress(OSError, subprocess.SubprocessError):  # elsewhere there is no such program
-        done = subprocess.run(["getprop"], capture_output=True, timeout=PROPERTIES_TIMEOUT_S, check=False)
-        lines = (line.split("]: [", 1) for line in done.stdout.decode(errors="replace").splitlines())
-        return {pair[0].removeprefix("["): pair[1].removesuffix("]") for pair in lines if len(pair) == 2}
-    return {}
+    lines = (line.split("]: [", 1) for line in said("getprop").splitlines())
+    return {pair[0].removeprefix("["): pair[1].removesuffix("]") for pair in lines if len(pair) == 2}
+
+
+def said(*command: str) -> str:
+    """What a program of the system says; nothing where there is no such program."""
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(command, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False)
+        return done.stdout.decode(errors="replace").strip()
+    return ""
 
 
 def first_line(path: Path) -> str:

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from hwnas.ondevice.facts import said
 from hwnas.runtimes import RUNTIMES
 from hwnas.runtimes.quiet import stdout_kept
 
@@ -22,12 +23,24 @@ RUNS = 3  # some runtimes allocate once more on the second run
 
 
 def resident_bytes(field: str) -> int:
-    """VmRSS, what is resident now, or VmHWM, the most that was; OSError where the system does not tell."""
+    """VmRSS, what is resident now, or VmHWM, the most that was; OSError where the system does not tell.
+
+    Without Linux's /proc both are what is resident now: runtimes keep what they took for running a model.
+    """
+    if not STATUS.exists():
+        return _resident_now_bytes()
     for line in STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0]) * 1024
     raise OSError(f"{STATUS} tells no {field}")
+
+
+def _resident_now_bytes() -> int:
+    told = said("ps", "-o", "rss=", "-p", str(os.getpid()))
+    if not told.isdecimal():
+        raise OSError(f"there is no {STATUS}, and `ps` does not tell what a process takes")
+    return int(told) * 1024
 
 
 def loading(runtime: str, threads: int, model: Path) -> dict[str, float]:

@@ -1,5 +1,8 @@
 """What a machine says of itself."""
 
+import os
+import platform
+
 import pytest
 
 from hwnas.ondevice import facts
@@ -48,7 +51,7 @@ def test_boards_and_computers_tell_their_names(tmp_path, told, device, soc):
     for name, text in told.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = facts._linux(tmp_path)
+    found = facts._computer(tmp_path)
     assert (found["device"], found["soc"]) == (device, soc or facts.cpu_model())
 
 
@@ -75,3 +78,22 @@ def test_phones_tell_their_names(tmp_path, monkeypatch, said, device, soc):
 def test_what_is_no_phone_has_no_properties(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert facts._android() == {}
+
+
+def test_a_mac_tells_its_name_and_its_chip(tmp_path, monkeypatch):
+    answers = {"hw.model": "Macmini9,1", "machdep.cpu.brand_string": "Apple M1"}
+    cases = "".join(f"  {name}) echo {answer!r} ;;\n" for name, answer in answers.items())
+    program = tmp_path / "sysctl"
+    program.write_text(f'#!/bin/sh\ncase "$2" in\n{cases}esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(facts, "PROC", tmp_path)
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("14.5", ("", "", ""), "arm64"))
+    found = facts._computer(tmp_path)
+    assert (found["device"], found["soc"], found["os"]) == ("Macmini9,1", "Apple M1", "macOS 14.5")
+
+
+def test_where_the_system_does_not_pin_all_cores_count(monkeypatch):
+    assert facts.cores() == len(facts.usable_cpus()) > 0
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert (facts.usable_cpus(), facts.cores()) == ([], os.cpu_count())
