@@ -207,11 +207,16 @@ class RemoteSession(WorkerSession):
         self.transport = transport
 
     def measure(self, model: Path, config: RunConfig) -> Measurement:
-        """UserError where the device cannot keep the model. A connection that was lost is tried once more."""
+        """UserError where the device cannot keep the model, or is reached no more.
+
+        A process that ended is tried once more, as a connection may be lost for a moment.
+        """
         found = self._measured(model, config)
         if found.silence == "ended the measuring process":
             time.sleep(RECONNECT_S)
             found = self._measured(model, config)
+        if found.silence == "ended the measuring process":
+            run_there(self.transport, ["true"])  # else the model did it
         return found
 
     def _measured(self, model: Path, config: RunConfig) -> Measurement:

@@ -122,17 +122,33 @@ def test_a_connection_that_is_lost_for_a_moment_costs_nothing(device, model, els
         assert session.measure(model, QUICK).error == ""
 
 
-def test_a_connection_that_is_lost_is_a_value_and_the_next_one_measures(device, model, elsewhere, monkeypatch):
+def test_a_connection_that_is_lost_is_no_fault_of_the_model_and_the_next_one_measures(
+    device, model, elsewhere, monkeypatch
+):
     monkeypatch.setattr("hwnas.devices.remote.RECONNECT_S", 0)
     with device.session() as session:
         assert not session.measure(model, QUICK).error
         elsewhere.cut()
         session.renew()
-        lost = session.measure(model, QUICK)
-        assert lost.silence == "ended the measuring process"
-        assert "No route to host" in lost.error or "not found" in lost.error
+        with pytest.raises(
+            UserError, match=r"ended before `true` did: .*(No route to host|not found).*; see to the device"
+        ):
+            session.measure(model, QUICK)
         elsewhere.restore()
         assert not session.measure(model, QUICK).error
+
+
+def test_a_model_that_ends_the_process_there_is_a_value(elsewhere, model, monkeypatch):
+    monkeypatch.setattr("hwnas.devices.remote.RECONNECT_S", 0)
+    device = open_device(load_profile(elsewhere.profile("ssh")))
+    device.describe()
+    ends = [sys.executable, "-c", "import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)"]
+    command = Ssh.command
+    monkeypatch.setattr(Ssh, "command", lambda self, a: ends if "hwnas.ondevice.worker" in a else command(self, a))
+    with device.session() as session:
+        found = session.measure(model, QUICK)
+    assert (found.times_ms, found.silence) == ((), "ended the measuring process")
+    assert "ended with status -9 on net.tflite" in found.error
 
 
 def test_a_device_that_takes_no_bytes_is_given_up_in_time(elsewhere, model, monkeypatch):
