@@ -1,18 +1,21 @@
 """Every search method where the truth is known: does it find the top, and is it better than as much random search?
 
 python benchmarks/ground_truth.py --out runs/truth [--data ../shared/data] [--seeds 5] [--only spos] [--tables-only]
+python benchmarks/ground_truth.py --out runs/truth --only proxyless --warm-ups 0 0.5
 
 Tables: spaces whose networks others trained. An accuracy is looked up, so only what asks for rewards takes part. The
-toy chain: every network was trained from scratch by toy_chain.py; every method runs as `hwnas search` runs it, with its
-super-network, and its pick is looked up. results.jsonl under --out has a line a search: what is there is not run again.
+toy chain: every network was trained from scratch by toy_chain.py; every method runs as `hwnas search` runs it, with
+its super-network, and its pick is looked up; with --warm-ups also with other shares of the steps for weights alone.
+results.jsonl under --out has a line a search: what is there is not run again.
 """
 
 import argparse
+import itertools
 import random
 import shutil
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +77,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument(
+        "--warm-ups", nargs="+", type=float, default=[], help="shares of the steps, beside a method's own"
+    )
     parser.add_argument("--tables-only", action="store_true")
     parser.add_argument("--toy-epochs", type=int, default=TOY_EPOCHS, help="of a super-network of the toy chain")
     options = parser.parse_args()
@@ -86,7 +92,8 @@ def main() -> None:
         for name, load in TABLES.items():
             in_table(name, load(options.data), options.seeds, journal)
         if not options.tables_only:
-            in_toy_chain(options.out, options.only, options.seeds, options.toy_epochs, journal)
+            methods = [*options.only, *warmed_up(options.only, options.warm_ups)]
+            in_toy_chain(options.out, methods, options.seeds, options.toy_epochs, journal)
     print_markdown(journal.records)
 
 
@@ -167,6 +174,16 @@ def by_rewards(method: str, budget: Budget, truth: Truth, seed: int) -> list[Arc
 
 
 # The toy chain
+
+
+def warmed_up(methods: Sequence[str], shares: Sequence[float]) -> list[str]:
+    """Those methods that train probabilities, with other warm-ups, as methods of their own."""
+    found = []
+    for method, share in itertools.product(methods, shares):
+        if isinstance(trains := METHODS[method].trains, Probabilities):
+            found.append(f"{method}, {100 * share:g} % warm-up")
+            METHODS[found[-1]] = replace(METHODS[method], trains=replace(trains, warmup_share=share))
+    return found
 
 
 def in_toy_chain(out: Path, methods: Sequence[str], seeds: int, epochs: int, journal: Journal) -> None:

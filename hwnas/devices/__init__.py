@@ -7,12 +7,12 @@ from hwnas.devices.fake import FakeDevice
 from hwnas.devices.local import LocalDevice
 from hwnas.devices.profile import Profile, Timing, load_profile
 from hwnas.devices.remote import RemoteDevice
+from hwnas.devices.transports import TRANSPORTS
 from hwnas.ondevice.timing import RunConfig
 
 DEVICES: dict[str, Callable[[Profile], Device]] = {
     "host": LocalDevice,
-    "ssh": RemoteDevice,
-    "adb": RemoteDevice,
+    **dict.fromkeys(TRANSPORTS, RemoteDevice),
     "fake": FakeDevice,
 }
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from hwnas.devices.transports import TIMEOUT_S, Transport, last_words, run_there
+from hwnas.devices.transports import CARRIED, TIMEOUT_S, Transport, last_words, run_there
 from hwnas.errors import UserError
 from hwnas.runtimes import RUNTIMES, arm64_linux
 from hwnas.runtimes.arm64_linux import OLDEST_PYTHON, Say
 
-CARRIED = "carried"  # for `python` in a profile: the one that is brought
 PACKAGE = Path(__file__).resolve().parents[1]
 CODE = ("__init__.py", "errors.py", "storage.py", "yaml_files.py", "spaces", "runtimes", "ondevice")
 VERSION = "import sys; print(*sys.version_info[:2])"

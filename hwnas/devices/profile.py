@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from hwnas.devices.transports import TRANSPORTS
 from hwnas.errors import UserError, shown
 from hwnas.ondevice.timing import Clock, RunConfig
 from hwnas.resources import find
@@ -87,7 +88,7 @@ class Profile(BaseModel):
     @property
     def is_elsewhere(self) -> bool:
         """Whether models run on another machine than this one."""
-        return self.device in ("ssh", "adb")
+        return self.device in TRANSPORTS
 
     def model_post_init(self, context: object) -> None:
         """What the fields cannot tell each for itself."""
@@ -97,7 +98,9 @@ class Profile(BaseModel):
             raise ValueError("device ssh needs an address: host, user@host or ssh://user@host:port")
         named = {key: getattr(self, key) for key in ("address", "python", "folder") if getattr(self, key)}
         if named and not self.is_elsewhere:
-            raise ValueError(f"device {self.device} has no {' and no '.join(named)}: only ssh and adb have")
+            raise ValueError(
+                f"device {self.device} has no {' and no '.join(named)}: only {' and '.join(TRANSPORTS)} have"
+            )
         for key, value in named.items():
             if not NAME.fullmatch(value):
                 raise ValueError(f"{key} {shown(value)} came; allowed: letters, digits, blanks and ._:@%/[]()+-")

@@ -4,7 +4,7 @@ import functools
 import json
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from hwnas.devices.carried import CARRIED, Kit, kit
+from hwnas.devices.carried import Kit, kit
 from hwnas.devices.device import Measurement, Memory
 from hwnas.devices.local import NOT_PINNED, memory_of, pinned
 from hwnas.devices.process import Rubbish, WorkerSession, parsed
 from hwnas.devices.profile import Profile
-from hwnas.devices.transports import TIMEOUT_S, Adb, Ssh, Transport, last_words, run_there
+from hwnas.devices.transports import CARRIED, TIMEOUT_S, TRANSPORTS, Transport, last_words, run_there
 from hwnas.errors import UserError
 from hwnas.ondevice.facts import CONDITIONS, NOT_TOLD
 from hwnas.ondevice.timing import RunConfig
@@ -27,8 +27,6 @@ from hwnas.runtimes.logits_worker import logits_told
 from hwnas.runtimes.runtime import NotRun
 from hwnas.storage import scratch
 
-TRANSPORTS: dict[str, Callable[[str, str], Transport]] = {"ssh": Ssh, "adb": Adb}
-PYTHON = {"ssh": "python3", "adb": CARRIED}  # where a profile names none
 MODEL_TIMEOUT_S = 300.0  # of sending one
 RECONNECT_S = 1.0  # after which a connection that was lost is tried again
 
@@ -123,7 +121,7 @@ class RemoteDevice:
     @property
     def _connection(self) -> Connection:
         profile = self.profile
-        python = profile.python or PYTHON[profile.device]
+        python = profile.python or TRANSPORTS[profile.device].python
         return connected(profile.device, profile.address, profile.folder, profile.runtime, python)
 
     def cpus(self) -> list[int]:

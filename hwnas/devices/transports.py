@@ -6,12 +6,13 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, ClassVar, Protocol
 
 from hwnas.errors import UserError
 
+CARRIED = "carried"  # for `python` in a profile: the one that hwnas brings
 TIMEOUT_S = 60.0  # of a command that does nothing of weight
 SHARED_S = 300  # how long a connection that nobody uses stays open for the next command
 LONGEST_SOCKET_FOLDER = 48  # bytes: with a hash of 40 letters, and what ssh appends, the system's limit is 108
@@ -29,6 +30,7 @@ REASONS = {  # of what else adb tells
 class Transport(Protocol):
     """A way to run commands on one device; standard input and output reach as far, and the exit status comes back."""
 
+    python: ClassVar[str]  # what runs hwnas there, where a profile names none: a program, or CARRIED
     name: str  # "ssh pi@board", as complaints tell it
     folder: str  # where files of hwnas may be there
 
@@ -92,6 +94,8 @@ def last_line(said: str) -> str:
 class Ssh:
     """A board or computer that `ssh ADDRESS` reaches without asking for anything."""
 
+    python: ClassVar[str] = "python3"
+
     def __init__(self, address: str, folder: str = "") -> None:
         """address: `host`, `user@host` or `ssh://user@host:port`, or a name of the user's ssh configuration."""
         self.name, self.address = f"ssh {address}", address
@@ -147,6 +151,8 @@ def _socket() -> list[str]:
 class Adb:
     """An Android phone with USB debugging; no root is needed on it."""
 
+    python: ClassVar[str] = CARRIED
+
     def __init__(self, address: str, folder: str = "") -> None:
         """address: the serial number, as `adb devices` tells it; empty for the only phone that is connected."""
         self.name, self.serial = f"adb {address}".strip(), address
@@ -192,3 +198,6 @@ def chosen_phone(states: dict[str, str], wanted: str) -> str:
         hint = next((hint for start, hint in REASONS.items() if state.startswith(start)), "see `adb devices`")
         raise UserError(f"the phone {meant[0]} is {state}: {hint}")
     return meant[0]
+
+
+TRANSPORTS: Mapping[str, type[Ssh] | type[Adb]] = {"ssh": Ssh, "adb": Adb}  # by `device` in a profile

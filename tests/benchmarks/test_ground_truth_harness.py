@@ -45,6 +45,14 @@ def test_a_method_is_run_and_looked_up_once(harness, tmp_path, monkeypatch, caps
     assert "| spos |" in capsys.readouterr().out
 
 
+def test_other_warm_ups_are_methods_of_their_own(harness, monkeypatch):
+    monkeypatch.setattr(harness, "METHODS", dict(METHODS))
+    names = harness.warmed_up(["proxyless", "spos"], [0.0, 0.5])
+    assert names == ["proxyless, 0 % warm-up", "proxyless, 50 % warm-up"]
+    assert [harness.METHODS[name].trains.warmup_share for name in names] == [0.0, 0.5]
+    assert METHODS["proxyless"].trains.warmup_share == 0.25
+
+
 @pytest.mark.skipif(not DATA.exists(), reason="the published tables are not at hand")
 def test_in_a_table_every_search_has_as_many_look_ups_and_ends_at_the_top(harness, tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "SCORED", 200)
