@@ -20,7 +20,7 @@ test: $(VENV)/.installed
 # and adb. What cannot be installed here (apt-get needs root, and Debian) is told, and skipped by name.
 test-runtimes: $(VENV)/.installed $(VENV)/.runtimes
 	HWNAS_TFLITE_RUNTIME_PYTHON=$$(command -v $(abspath $(VENV))/tflite-runtime/bin/python) OMP_NUM_THREADS=1 \
-		PATH="$$PATH:$(abspath $(VENV))/sshd/usr/sbin" $(BIN)/python -m pytest -m "" -rs \
+		PATH="$$PATH:$(abspath $(VENV))/sshd/usr/sbin" $(BIN)/python -m pytest -m "" -rs -n 2 --dist loadfile \
 		tests/export/test_linux_kit.py tests/export/test_web_kit.py tests/export/test_emulated_export.py \
 		tests/devices/test_servers.py tests/devices/test_real_connections.py tests/devices/test_phone.py
 
