@@ -94,6 +94,6 @@ def test_a_mac_tells_its_name_and_its_chip(tmp_path, monkeypatch):
 
 
 def test_where_the_system_does_not_pin_all_cores_count(monkeypatch):
-    assert facts.cores() == len(facts.usable_cpus()) > 0
-    monkeypatch.delattr(os, "sched_getaffinity")
+    assert facts.cores() == (len(facts.usable_cpus()) or os.cpu_count())
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert (facts.usable_cpus(), facts.cores()) == ([], os.cpu_count())
