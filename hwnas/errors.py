@@ -9,12 +9,19 @@ class UserError(ValueError):
 
 
 MOST_SHOWN = 80  # characters of a value that came
+MOST_SAID = 300  # of a program's line
 
 
 def shown(value: object) -> str:
     """A value as a complaint tells it: as Python writes it, cut where it is long."""
     told = repr(value)
     return told if len(told) <= MOST_SHOWN else f"{told[: MOST_SHOWN - 3]}..."
+
+
+def last_line(said: str) -> str:
+    """Of what a program said, which is mostly why it ended; empty where it said nothing."""
+    lines = said.strip().splitlines()
+    return lines[-1].strip()[:MOST_SAID] if lines else ""
 
 
 def unknown(what: str, got: str, known: Iterable[str], hint: str = "") -> UserError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from hwnas.devices.device import Memory
 from hwnas.devices.process import WorkerSession
 from hwnas.devices.profile import Profile
-from hwnas.errors import UserError
+from hwnas.errors import UserError, last_line
 from hwnas.ondevice.facts import SYS, conditions_of, cores, cpu_model, governor, system, usable_cpus
 from hwnas.runtimes import RUNTIMES
 
@@ -88,5 +88,5 @@ def memory_of(done: subprocess.CompletedProcess[str], name: str) -> Memory:
             return Memory(error=answer["error"])
         return Memory(answer["peak_memory_bytes"] / 1e6, answer["load_ms"])
     except (ValueError, KeyError, TypeError):
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return Memory(error=f"measuring {name} ended with status {done.returncode}: {last[:300]}")
+        last = last_line(done.stderr) or "no message"
+        return Memory(error=f"measuring {name} ended with status {done.returncode}: {last}")

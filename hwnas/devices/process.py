@@ -15,6 +15,7 @@ from typing import IO, Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from hwnas.devices.device import Measurement, Silence
+from hwnas.errors import last_line
 from hwnas.ondevice.timing import RunConfig
 
 MOST_ANSWER_BYTES = 2**20  # four times what the most runs that a profile may ask for take
@@ -103,8 +104,7 @@ class WorkerSession:
     def _last_words(self) -> str:
         size_bytes = self.log.seek(0, os.SEEK_END)
         self.log.seek(max(0, size_bytes - LAST_WORDS_BYTES))
-        lines = self.log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][:300] if lines else "no message"
+        return last_line(self.log.read().decode(errors="replace")) or "no message"
 
     def renew(self) -> None:
         self.close()  # the next model starts another one

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, Protocol
 
-from hwnas.errors import UserError
+from hwnas.errors import UserError, last_line
 
 CARRIED = "carried"  # for `python` in a profile: the one that hwnas brings
 TIMEOUT_S = 60.0  # of a command that does nothing of weight
@@ -83,12 +83,6 @@ def shown_command(arguments: Sequence[str]) -> str:
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
     """The last line of what a command said, or how it ended."""
     return last_line(done.stderr) or last_line(done.stdout) or f"it ended with status {done.returncode}"
-
-
-def last_line(said: str) -> str:
-    """Empty where nothing was said."""
-    lines = said.strip().splitlines()
-    return lines[-1].strip()[:300] if lines else ""
 
 
 class Ssh:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from hwnas.errors import UserError
+from hwnas.errors import UserError, last_line
 
 FOLDER = "HWNAS_ARM64_LINUX"  # the variable that names an Arm Linux of the user's own
 PYTHON = Path("usr/bin/python3")
@@ -131,5 +131,4 @@ def _run(command: Sequence[str]) -> str:
         return f"{command[0]} did not end within {TIMEOUT_S:g} s"
     if done.returncode == 0:
         return ""
-    said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return said[-1].strip()[:300] if said else f"{command[0]} ended with status {done.returncode}"
+    return last_line(done.stderr or done.stdout) or f"{command[0]} ended with status {done.returncode}"

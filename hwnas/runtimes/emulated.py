@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import UserError
+from hwnas.errors import UserError, last_line
 from hwnas.runtimes.arm64_linux import OLDEST_PYTHON, PYTHON, Say, linux, runtimes_for
 from hwnas.runtimes.logits_worker import logits_told
 from hwnas.runtimes.runtime import NotRun
@@ -91,8 +91,7 @@ class Emulator:
         except subprocess.TimeoutExpired:
             raise NotRun(f"did not end within {TIMEOUT_S:g} s") from None
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise NotRun(f"ended with status {done.returncode}: {said[:300]}")
+            raise NotRun(f"ended with status {done.returncode}: {last_line(done.stderr) or 'no message'}")
         return done.stdout
 
 

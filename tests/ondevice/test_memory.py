@@ -20,12 +20,11 @@ def model(tmp_path_factory):
     )
 
 
-def told_by(model, path=""):
+def told_by(model, path=str(memory.STATUS)):
     """What the process says, `ps` being found in PATH."""
     code = f"from pathlib import Path; from hwnas.ondevice import memory; memory.STATUS = Path({path!r}); memory.main()"
-    program = [sys.executable, "-c", code] if path else [sys.executable, "-m", memory.__name__]
-    done = subprocess.run([*program, "ort", "1", str(model), "60"], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
+    command = [sys.executable, "-c", code, "ort", "1", str(model), "60"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def test_without_proc_it_is_what_the_process_keeps(model):
