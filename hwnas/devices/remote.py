@@ -35,7 +35,8 @@ class Facts(BaseModel):
     """What a device tells of itself."""
 
     described: dict[str, str]
-    cpus: list[int]
+    cores: int  # that a process may use
+    cpus: list[int]  # the same by their numbers; none where the device does not pin
     governors: dict[str, str]
     runtime_version: str
     error: str
@@ -142,7 +143,7 @@ class RemoteDevice:
         return connection.facts.runtime_version
 
     def most_threads(self) -> int:
-        return len(self._connection.facts.cpus) or 1
+        return self._connection.facts.cores
 
     def conditions(self) -> dict[str, float]:
         connection = self._connection

@@ -28,7 +28,7 @@ CONDITIONS = "conditions"
 
 
 def facts(runtime: str) -> dict[str, object]:
-    """`described` as `Device.describe` has it, the cores that a process may use, and each one's governor."""
+    """`described` as `Device.describe` has it, how many cores a process may use, and which, with their governors."""
     try:
         version, why = RUNTIMES[runtime].version(), ""
     except UserError as error:
@@ -36,6 +36,7 @@ def facts(runtime: str) -> dict[str, object]:
     cpus = usable_cpus()
     return {
         "described": _android() or _computer(SYS),
+        "cores": cores(),
         "cpus": cpus,
         "governors": {str(cpu): governor(SYS, cpu) for cpu in cpus},
         "runtime_version": version,

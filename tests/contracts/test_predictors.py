@@ -80,14 +80,31 @@ def sample_seeing(space, count, rng):
     return [arch for arch in samples if sees_image(space.steps(arch))]
 
 
-@pytest.fixture(params=FITS, scope="module")
-def predictor(request, space):
-    rng = random.Random(4)
-    archs = sample_seeing(space, 30, rng)
-    return FITS[request.param](space, archs, true_ms(space, archs))
+# To fit these takes ten times as long as the others, on any space.
+COSTLY, FEW = ("perceptron", "trees"), ("proxyless_small", "mobilenet_v3_elastic", "nas_bench_201")
+EACH = [
+    pytest.param((kind, name), id=f"{kind}-{name}", marks=[pytest.mark.slow] * (kind in COSTLY and name not in FEW))
+    for kind in FITS
+    for name in SPACES
+]
 
 
-def test_unseen_networks_are_predicted(predictor, space):
+@pytest.fixture(params=EACH, scope="module")
+def fitted(request):
+    """(a kind of fit, a space)"""
+    kind, name = request.param
+    return FITS[kind], build_space(SpaceConfig(name, 64, 10))
+
+
+@pytest.fixture(scope="module")
+def predictor(fitted):
+    fit, space = fitted
+    archs = sample_seeing(space, 30, random.Random(4))
+    return fit(space, archs, true_ms(space, archs))
+
+
+def test_unseen_networks_are_predicted(predictor, fitted):
+    _, space = fitted
     rng = random.Random(5)
     archs = sample_seeing(space, 200, rng)
     latency_ms, measured_ms = predictor.latency_ms(archs), true_ms(space, archs)
@@ -97,7 +114,8 @@ def test_unseen_networks_are_predicted(predictor, space):
     assert ((low_ms <= measured_ms) & (measured_ms <= high_ms)).mean() > 0.7
 
 
-def test_bounds_stand_around_the_prediction(predictor, space):
+def test_bounds_stand_around_the_prediction(predictor, fitted):
+    _, space = fitted
     rng = random.Random(2)
     archs = [space.sample(rng) for _ in range(20)]
     latency_ms, (low_ms, high_ms) = predictor.latency_ms(archs), predictor.interval_ms(archs, 0.9)
@@ -113,26 +131,29 @@ def test_without_calibration_there_is_no_interval(space):
         TablePredictor(space, table_of(space)).interval_ms([(0,) * len(space.decisions)], 0.9)
 
 
-def test_the_expectation_over_certain_gates_is_the_prediction(predictor, space):
+def test_the_expectation_over_certain_gates_is_the_prediction(predictor, fitted):
+    _, space = fitted
     arch = space.sample(random.Random(3))
     gates = [torch.eye(len(d.choices))[c] for d, c in zip(space.decisions, arch, strict=True)]
     assert predictor.expected_ms(gates).item() == pytest.approx(predictor.latency_ms([arch])[0], rel=1e-5)
 
 
-def test_the_expectation_has_a_gradient(predictor, space):
+def test_the_expectation_has_a_gradient(predictor, fitted):
+    _, space = fitted
     gates = [torch.full((len(d.choices),), 1 / len(d.choices), requires_grad=True) for d in space.decisions]
     predictor.expected_ms(gates).backward()
     assert all(gate.grad is not None and gate.grad.isfinite().all() and gate.grad.any() for gate in gates)
 
 
-def test_a_choice_outside_its_decision_is_refused(predictor, space):
+def test_a_choice_outside_its_decision_is_refused(predictor, fitted):
+    _, space = fitted
     with pytest.raises(ValueError, match="outside its decision"):
         predictor.latency_ms([(99,) * len(space.decisions)])
 
 
-@pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
-def test_no_network_takes_less_than_no_time(fit, space):
+def test_no_network_takes_less_than_no_time(fitted):
     """Fitted on slow networks alone, to which a sum less a constant fits best."""
+    fit, space = fitted
     rng, plain = random.Random(2), TablePredictor(space, table_of(space))
     archs = sorted(sample_seeing(space, 120, rng), key=plain.arch_ms)[-30:]
     table_ms = plain.latency_ms(archs)

@@ -17,7 +17,7 @@ from hwnas.devices.transports import Adb, Ssh, chosen_phone, phones, run_there
 from hwnas.errors import UserError
 from hwnas.latency.profiler import build_model, identity
 from hwnas.ondevice import worker
-from hwnas.ondevice.facts import conditions_of, facts, usable_cpus
+from hwnas.ondevice.facts import conditions_of, cores, facts, usable_cpus
 from hwnas.spaces import SpaceConfig, build_space
 
 QUICK = RunConfig(warmup_runs=1, runs=5, min_sample_ms=0.05)
@@ -53,6 +53,12 @@ def test_a_board_says_what_it_is(elsewhere):
     told = open_device(load_profile(elsewhere.profile("ssh"))).describe()
     assert told["os"].startswith("Linux ")
     assert told["device"] != "host"
+
+
+def test_a_device_that_does_not_pin_has_cores_all_the_same(device, monkeypatch):
+    assert device.most_threads() == cores()
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # as on a Mac; what is asked is this host itself
+    assert facts("litert") | {"cpus": [], "cores": os.cpu_count()} == facts("litert")
 
 
 def test_a_model_is_sent_once_and_measured_by_another_process_each_round(device, model, elsewhere):
