@@ -71,6 +71,8 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="shares of the median latency")
+    parser.add_argument("--budget-use", type=float, help="least share of the budget that candidates use; hwnas' own")
+    parser.add_argument("--baselines", default=",".join(BASELINES), help="published networks, by commas")
     parser.add_argument("--figure", type=Path, help="where to write the figure; wants kaleido and a Chrome")
     options = parser.parse_args()
     clock = Clock(options.minutes)
@@ -114,7 +116,8 @@ def run_options(options: argparse.Namespace, setting: Setting) -> dict[str, obje
         "data": data,
         "budget_of_median": setting.budget,
         "seed": setting.seed,
-        "baselines": ",".join(BASELINES),
+        "baselines": options.baselines,
+        **({} if options.budget_use is None else {"budget_use": options.budget_use}),
         **SCHEDULES[options.schedule][setting.data],
         **CANDIDATES[options.schedule],
     }

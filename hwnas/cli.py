@@ -55,6 +55,7 @@ def _stage_options(
     on: Annotated[str | None, typer.Option(help="Profile of the device: a name in profiles/ or a path.")] = None,
     budget_ms: Annotated[float | None, typer.Option(help="Latency budget.")] = None,
     budget_of_median: Annotated[float | None, typer.Option(help="Budget as a share of the median network.")] = None,
+    budget_use: Annotated[float | None, typer.Option(help="Least share of the budget that candidates use.")] = None,
     max_file_mb: Annotated[float | None, typer.Option(help="Most megabytes of the model file.")] = None,
     max_peak_memory_mb: Annotated[float | None, typer.Option(help="Most megabytes of memory while it runs.")] = None,
     max_million_macs: Annotated[float | None, typer.Option(help="Most multiply-adds, in millions.")] = None,

@@ -93,6 +93,8 @@ def _feasibility(found: Findings) -> str:
     if not f:
         return ""
     limits = ", ".join(f"{metric} at most {most:.4g}" for metric, most in f["limits"].items())
+    if use := f.get("budget_use"):
+        limits += f", at least {in_percent(use)} of the latency"
     text = (
         f"{in_percent(f['share_within'], 2)} of {f['samples']} networks drawn at random keep all limits ({limits}) "
         f"with probability {f['confidence']:g}."

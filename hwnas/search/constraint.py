@@ -13,16 +13,26 @@ from hwnas.spaces.space import Arch, Space
 
 ROUNDS = 20  # of draws before candidates are repaired instead
 DRAWS = 256  # architectures of a round, at least: so many cost hardly more than one
-REPAIRS = 2000  # single changes before a repair gives up
+REPAIRS = 2000  # changes before a repair gives up: of one decision, and in turn of one or more, where one is no way out
+WALKERS = 32  # that set out from an architecture to be repaired: one alone may end where no single change is better
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A metric, what architectures have of it, and the most that is allowed."""
+    """A metric, what architectures have of it, and the most and the least that are allowed."""
 
     metric: str  # "latency_upper_ms"
     of: Callable[[Archs], Floats]  # (n, decisions) -> (n,)
     most: float
+    least: float = 0.0
+
+    def excess(self, values: Floats) -> Floats:
+        """How far values are outside of what is allowed, in limits; 0 or less within."""
+        above = values / self.most - 1
+        return np.maximum(above, (self.least - values) / self.most) if self.least else above
+
+    def __str__(self) -> str:
+        return f"{self.metric} of {f'{self.least:.4g} to ' if self.least else ''}{self.most:.4g}"
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,9 @@ class Budget:
         return {metric: float(values[0]) for metric, values in self.metrics_of(arch).items()}
 
     def excess(self, archs: ArrayLike | Sequence[Arch]) -> Floats:
-        """How far the worst limit is exceeded, in limits; 0 or less where all are kept. (n, decisions) -> (n,)"""
+        """How far the worst limit is not kept, in limits; 0 or less where all are. (n, decisions) -> (n,)"""
         found = self.metrics_of(archs)
-        worst: Floats = np.max([found[limit.metric] / limit.most - 1 for limit in self.limits], axis=0)
+        worst: Floats = np.max([limit.excess(found[limit.metric]) for limit in self.limits], axis=0)
         return worst
 
     def holds(self, arch: Arch) -> bool:
@@ -71,32 +81,33 @@ class Budget:
                 return found
             kept = self.within(drawn(self.space, max(count, DRAWS), rng))
             found = np.concatenate([found, kept])[:count]
-        return np.concatenate([found, self._repaired(drawn(self.space, count - len(found), rng), rng)])
+        missing = count - len(found)
+        return np.concatenate([found, self._repaired(drawn(self.space, max(missing, WALKERS), rng), missing, rng)])
 
     def sample(self, rng: random.Random) -> Arch:
         """One such architecture."""
         return as_archs(self.samples(1, np.random.default_rng(rng.getrandbits(64))))[0]
 
     def repair(self, arch: Arch, rng: np.random.Generator) -> Arch:
-        """`arch` with single random changes, none raising the worst excess, until it keeps the limits."""
-        return as_archs(self._repaired(as_array(arch), rng))[0]
+        """`arch` with random changes, none raising the worst excess, until it keeps the limits."""
+        return as_archs(self._repaired(np.repeat(as_array(arch), WALKERS, axis=0), 1, rng))[0]
 
-    def _repaired(self, archs: Archs, rng: np.random.Generator) -> Archs:
-        """All rows at once; one that is not mended becomes like one that is. UserError where none is."""
-        excess = self.excess(archs)
-        for _ in range(REPAIRS):
+    def _repaired(self, archs: Archs, wanted: int, rng: np.random.Generator) -> Archs:
+        """So many rows that are mended, the same one more than once where fewer are. UserError where none is."""
+        excess, several = self.excess(archs), 1 / len(self.space.decisions)
+        for number in range(REPAIRS):
             (broken,) = np.nonzero(excess > 0)
-            if not len(broken):
-                return archs
-            changed = mutated(self.space, archs[broken], 0.0, rng)
+            if len(archs) - len(broken) >= wanted:
+                break
+            changed = mutated(self.space, archs[broken], several * (number % 2), rng)
             changed_excess = self.excess(changed)
             better = changed_excess <= excess[broken]  # equal too: of two slots at the peak of memory one lowers none
             archs[broken[better]], excess[broken[better]] = changed[better], changed_excess[better]
-        (mended,) = np.nonzero(excess <= 0)
-        if len(mended):
-            return np.where((excess <= 0)[:, None], archs, archs[rng.choice(mended, len(archs))])
-        allowed = " and ".join(f"{limit.metric} of {limit.most:.4g}" for limit in self.limits)
-        raise UserError(
-            f"no network of {self.space.name} within {allowed} was found; "
-            "run `hwnas feasible` for the smallest feasible budget"
-        )
+        mended = archs[excess <= 0]
+        if not len(mended):
+            raise UserError(
+                f"no network of {self.space.name} within {' and '.join(map(str, self.limits))} was found; "
+                "run `hwnas feasible` for the smallest feasible budget"
+            )
+        more = rng.choice(len(mended), max(0, wanted - len(mended)))
+        return np.concatenate([mended, mended[more]])[:wanted]

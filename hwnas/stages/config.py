@@ -27,7 +27,7 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("table", "interpolate", "calibration_networks"), ("predictor.json",)),
     **dict.fromkeys(
         (
-            *("budget_ms", "budget_of_median", "confidence", "max_file_mb", "max_peak_memory_mb"),
+            *("budget_ms", "budget_of_median", "budget_use", "confidence", "max_file_mb", "max_peak_memory_mb"),
             *("max_million_macs", "max_million_params", "cost_table", "max_cost"),
         ),
         ("feasible.json",),
@@ -61,6 +61,7 @@ class RunConfig:
     on: str = "host_cpu1_litert_fp32"
     budget_ms: float | None = None
     budget_of_median: float | None = None
+    budget_use: float = 0.0
     max_file_mb: float | None = None
     max_peak_memory_mb: float | None = None
     max_million_macs: float | None = None
@@ -180,6 +181,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
+        if not 0 <= self.budget_use < 1:
+            raise UserError(f"--budget-use is {self.budget_use}; allowed is a share of the budget from 0 to below 1")
         if not 0 < self.confidence < 1:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
 

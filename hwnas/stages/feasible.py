@@ -11,11 +11,13 @@ from hwnas.errors import UserError
 from hwnas.search import Budget
 from hwnas.search.populations import as_array
 from hwnas.spaces import Space
+from hwnas.stages.config import option
 from hwnas.stages.limits import Archs, Bound, Floats, bounds, load_operator_cost
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, say
 
 SAMPLES = 20_000
+USE = option("budget_use")
 SWEEPS = 10  # over all decisions; one is enough for a sum
 
 
@@ -30,7 +32,8 @@ def run_stage(run: Run) -> None:
     largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs), archs)
     cost = load_operator_cost(run)
     limited = bounds(run, predictor, _budget_ms(run, median_ms), cost)
-    share = float(np.all([bound.upper(archs) <= bound.most for bound in limited], axis=0).mean())
+    budget = Budget(space, tuple(bound.limit() for bound in limited))
+    share = len(budget.within(archs)) / len(archs)
     say(
         f"{space.name} on {run.config.on}: smallest {smallest_ms:.4g} ms, median {median_ms:.4g} ms, largest "
         f"{largest_ms:.4g} ms; {100 * share:.3g} % of random networks keep {_told(limited)} with probability "
@@ -39,13 +42,14 @@ def run_stage(run: Run) -> None:
     for bound in limited:
         _check(run, space, bound, archs)
     if not share:
-        _check_together(space, limited, rng)
+        _check_together(budget, limited, rng)
     run.write(
         "feasible.json",
         {
             **({"operator_cost": asdict(cost)} if cost else {}),
             "budget_ms": limited[0].most,
-            "limits": {bound.metric: bound.most for bound in limited},
+            "limits": budget.by_metric,
+            "budget_use": run.config.budget_use,
             "confidence": run.config.confidence,
             "smallest_ms": smallest_ms,
             "median_ms": median_ms,
@@ -56,23 +60,35 @@ def run_stage(run: Run) -> None:
     )
 
 
-def _check_together(space: Space, limited: list[Bound], rng: random.Random) -> None:
+def _check_together(budget: Budget, limited: list[Bound], rng: random.Random) -> None:
     """UserError where nothing that keeps all limits at once is found."""
     try:
-        Budget(space, tuple(bound.limit() for bound in limited)).sample(rng)
+        budget.sample(rng)
     except UserError:
+        options = [bound.option for bound in limited] + [USE] * any(bound.least for bound in limited)
         raise UserError(
-            f"each limit alone can be kept, but no network of {space.name} was found that keeps {_told(limited)}; "
-            f"loosen one of {', '.join(bound.option for bound in limited)}"
+            f"no network of {budget.space.name} was found that keeps {_told(limited)}; loosen {' or '.join(options)}"
         ) from None
 
 
 def _told(limited: list[Bound]) -> str:
-    return " and ".join(f"{bound.what} of {bound.most:.4g} {bound.unit}" for bound in limited)
+    return " and ".join(f"{bound.what} of {_between(bound)} {bound.unit}" for bound in limited)
+
+
+def _between(bound: Bound) -> str:
+    return f"{f'{bound.least:.4g} to ' if bound.least else ''}{bound.most:.4g}"
 
 
 def _check(run: Run, space: Space, bound: Bound, archs: NDArray[np.uint8]) -> None:
     """UserError where no network keeps this limit, `archs` among them."""
+    if bound.least:
+        largest = -lowest(space, lambda archs: -bound.upper(archs), archs)
+        if largest < bound.least:
+            raise UserError(
+                f"{USE} {run.config.budget_use:g} asks for a {bound.what} of at least {bound.least:.4g} {bound.unit}, "
+                f"and the largest network of {space.name} takes {largest:.4g} {bound.unit}: choose a {bound.option} of "
+                f"at most {largest / run.config.budget_use:.4g}, or in another --out a larger --width-mult or --space"
+            )
     smallest = lowest(space, bound.upper, archs)
     if bound.most < smallest:
         raise UserError(

@@ -26,7 +26,7 @@ TOLERANCE = 1 + TOLERANCE_PCT / 100
 
 @dataclass(frozen=True)
 class Bound:
-    """What is limited, by which option, what it is expected to be at most, and the most that is allowed."""
+    """What is limited, by which option, what it is expected to be at most, and the most and the least of that."""
 
     metric: str  # as `trials.jsonl` has it
     what: str
@@ -34,10 +34,11 @@ class Bound:
     upper: Callable[[Archs], Floats]  # (n, decisions) -> (n,)
     most: float
     unit: str
+    least: float = 0.0
 
     def limit(self) -> Limit:
         """As a search is held to it."""
-        return Limit(self.metric, self.upper, self.most)
+        return Limit(self.metric, self.upper, self.most, self.least)
 
 
 def bounds(run: Run, predictor: Fitted, budget_ms: float, cost: OperatorCost | None) -> list[Bound]:
@@ -50,7 +51,8 @@ def bounds(run: Run, predictor: Fitted, budget_ms: float, cost: OperatorCost | N
     def latency_ms(archs: Archs) -> Floats:
         return np.maximum(predictor.upper_ms(archs, confidence), predictor.latency_ms(archs))
 
-    found = [Bound(kept_as("latency_ms"), "latency", option("budget_ms"), latency_ms, budget_ms, "ms")]
+    least_ms = run.config.budget_use * budget_ms
+    found = [Bound(kept_as("latency_ms"), "latency", option("budget_ms"), latency_ms, budget_ms, "ms", least_ms)]
     footprints = load_footprints(run, predictor.space)
     for metric, what in METRICS.items():
         most = run.config.most(metric)

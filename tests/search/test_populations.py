@@ -53,6 +53,22 @@ def test_repaired_rows_keep_the_limit_and_those_that_did_are_not_touched(rng):
     assert budget.repair(kept, rng) == kept
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_what_uses_too_little_of_a_limit_is_repaired_as_what_uses_too_much(rng, share):
+    """A band that hardly one of 10,000 draws is in: nearly all are above it, or below."""
+    cost = np.sort(10 ** np.random.default_rng(1).random((len(SIZES), max(SIZES))), axis=1)
+
+    def costs(archs):
+        return cost[np.arange(len(SIZES)), archs].sum(axis=1)
+
+    smallest, largest = costs(np.stack([np.zeros_like(SIZES), SIZES - 1]))
+    most = smallest + share * (largest - smallest)
+    budget = Budget(SPACE, (Limit("cost", costs, most, 0.998 * most),))
+    repaired = np.array([budget.repair(tuple(arch), rng) for arch in drawn(SPACE, 3, rng).tolist()])
+    for found in (costs(budget.samples(50, rng)), costs(repaired)):
+        assert ((0.998 * most <= found) & (found <= most)).all()
+
+
 def test_a_limit_that_nothing_keeps_ends(rng):
     with pytest.raises(UserError, match="smallest feasible budget"):
         Budget(SPACE, (Limit("total", lambda archs: archs.sum(axis=1) + 1.0, 0.5),)).samples(3, rng)

@@ -179,6 +179,18 @@ def test_an_impossible_budget_brings_the_nearest_feasible_one(hwnas, fitted, tmp
     assert hwnas("feasible", "--out", run).returncode == 0
 
 
+def test_a_budget_that_no_network_uses_brings_the_largest_that_one_does(hwnas, fitted, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(fitted, run)
+    options = ("--budget-of-median", "10", "--budget-use", "0.9", "--out", run)
+    done = hwnas("feasible", *options)
+    assert_one_line(done, "--budget-use 0.9 asks for a latency of at least", "choose a --budget-ms of at most")
+    most = done.stderr.split("--budget-ms of at most ")[1].split(",")[0]
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"budget_of_median": None, "budget_ms": 0.99 * float(most)}))
+    assert hwnas("feasible", "--out", run).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [

@@ -63,6 +63,21 @@ def test_a_search_begins_a_run_and_does_what_is_missing(hwnas, few_digits, tmp_p
     assert read_json(tmp_path / "run/front.json")["front"]
 
 
+@pytest.mark.parametrize("method", ["spos", "proxyless"])
+def test_candidates_use_as_much_of_the_budget_as_is_asked(hwnas, feasible, tmp_path, method):
+    run = tmp_path / "run"
+    shutil.copytree(feasible, run)
+    (run / "feasible.json").unlink()
+    for stage, options in (("feasible", ("--budget-use", "0.97")), ("search", ("--method", method))):
+        done = hwnas(stage, *options, "--out", run)
+        assert done.returncode == 0, done.stderr
+    found, trials = read_json(run / "feasible.json"), Journal(run / "trials.jsonl").records
+    assert found["share_within"] < 0.2
+    assert len(trials) == 16
+    shares = [t["latency_upper_ms"] / found["budget_ms"] for t in trials]
+    assert 0.97 <= min(shares) <= max(shares) <= 1
+
+
 @pytest.mark.parametrize(("method", "reward"), [("spos", "mnasnet-soft"), ("enas", "tunas-absolute")])
 def test_a_reward_decides_within_the_limits(hwnas, feasible, tmp_path, method, reward):
     run = tmp_path / "run"
