@@ -11,12 +11,14 @@ import onnxruntime
 import pytest
 from quick import QUICK, started
 
+from hwnas.devices import load_profile
 from hwnas.devices.fake import FakeDevice
 from hwnas.objective import SAME_LATENCY
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import Journal, read_json, write_json
 
+ROUNDS = load_profile("fake").timing.rounds
 TINY = (*QUICK, "--space", Path(__file__).with_name("tiny_space.yaml"))  # every stage is run many times
 # What the program prints when it is in the middle of each stage.
 MOMENTS = (
@@ -222,6 +224,27 @@ def test_a_file_that_is_too_slow_gives_way_to_the_next(hwnas, unmeasured, monkey
     assert read_json(run / "selection.json")["winner"]["arch"] != first["arch"]
     assert "breaks a limit by more than 3 %" in done.stderr
     assert "<h3>Not taken</h3>" in (run / "report.html").read_text()
+
+
+def test_a_file_that_is_too_slow_for_a_moment_is_measured_again(hwnas, unmeasured, monkeypatch):
+    run, first = unmeasured
+    measure, calls = FakeDevice.measure, []
+
+    def slow_at_first(self, model, config):
+        found = measure(self, model, config)
+        calls.extend([model] if model.parent == run / "export" else [])
+        return replace(found, times_ms=tuple(2 * t for t in found.times_ms)) if len(calls) <= ROUNDS else found
+
+    monkeypatch.setattr(FakeDevice, "measure", slow_at_first)
+    done = hwnas("measure", "--out", run)
+    assert done.returncode == 0, done.stderr
+    measured, chosen = read_json(run / "measure.json"), read_json(run / "selection.json")
+    assert done.stderr.count("so it is measured again in 0 s") == 1
+    assert len(calls) == 2 * ROUNDS
+    assert (measured["within_budget"], measured["attempts"]) == (True, [])
+    assert chosen["winner"]["arch"] == first["arch"]
+    then_ms = chosen["mobilenet_v2"]["measured_ms"]
+    assert measured["baselines_ms"]["mobilenet_v2"] < 1.5 * then_ms  # of the sweep in which nothing was slow
 
 
 def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured):
