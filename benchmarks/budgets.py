@@ -43,8 +43,9 @@ SEARCHES = {  # what is told apart, and the options that make it
     "proxyless, full": {"method": "proxyless", "budget_use": FULL},
     "proxyless-rl, full": {"method": "proxyless-rl", "budget_use": FULL},
     "spos, full": {"method": "spos", "budget_use": FULL},
+    "spos, full, mean": {"method": "spos", "budget_use": FULL, "confidence": 0.5},
 }
-ONE_FOR_ALL = ("spos", "spos, tunas-absolute", "spos, full")  # share a super-network
+ONE_FOR_ALL = ("spos", "spos, tunas-absolute", "spos, full", "spos, full, mean")  # share a super-network
 IMAGES = {"cpu": (4000, 1000), "gpu": (50_000, 10_000)}  # of the training and of the test part
 SCHEDULES = {
     "cpu": {"supernet_epochs": 18, "population": 12, "generations": 3, "recalibration_batches": 2},

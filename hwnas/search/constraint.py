@@ -78,11 +78,12 @@ class Budget:
         found = np.empty((0, len(self.space.decisions)), dtype=np.uint8)
         for _ in range(ROUNDS):
             if len(found) == count:
-                return found
+                break
             kept = self.within(drawn(self.space, max(count, DRAWS), rng))
             found = np.concatenate([found, kept])[:count]
-        missing = count - len(found)
-        return np.concatenate([found, self._repaired(drawn(self.space, max(missing, WALKERS), rng), missing, rng)])
+        if missing := count - len(found):
+            found = np.concatenate([found, self._repaired(drawn(self.space, max(missing, WALKERS), rng), missing, rng)])
+        return found
 
     def sample(self, rng: random.Random) -> Arch:
         """One such architecture."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import UserError
-from hwnas.search import Budget, Limit
+from hwnas.search import Budget, Limit, constraint
 from hwnas.search.populations import crossed, drawn, mutated, sizes_of
 from hwnas.spaces import SpaceConfig, build_space
 
@@ -67,6 +67,13 @@ def test_what_uses_too_little_of_a_limit_is_repaired_as_what_uses_too_much(rng, 
     repaired = np.array([budget.repair(tuple(arch), rng) for arch in drawn(SPACE, 3, rng).tolist()])
     for found in (costs(budget.samples(50, rng)), costs(repaired)):
         assert ((0.998 * most <= found) & (found <= most)).all()
+
+
+def test_nothing_is_repaired_where_the_last_round_of_draws_is_enough(rng, monkeypatch):
+    monkeypatch.setattr(constraint, "ROUNDS", 1)
+    monkeypatch.setattr(Budget, "_repaired", None)
+    budget = Budget(SPACE, (Limit("total", lambda archs: archs.sum(axis=1).astype(float), 1000.0),))
+    assert budget.samples(5, rng).shape == (5, len(SIZES))
 
 
 def test_a_limit_that_nothing_keeps_ends(rng):
