@@ -177,11 +177,11 @@ def print_markdown(records: Sequence[Record], measured_ms: dict[str, float]) -> 
         mine = [r for r in records if r["search"] == search]
         ratios = [r["measured_ms"] / r["budget_ms"] for r in mine]
         kept, nearly = sum(x <= 1 for x in ratios), sum(x <= 1.03 for x in ratios)
-        cells = [unused(mine, name) for name in ("derived_upper_ms", "upper_ms", "predicted_ms", "measured_ms")]
+        cells = [mean_unused(mine, name) for name in ("derived_upper_ms", "upper_ms", "predicted_ms", "measured_ms")]
         print("|", " | ".join([search, f"{kept} of {len(mine)}", f"{nearly} of {len(mine)}", *cells]), "|")
 
 
-def unused(records: Sequence[Record], name: str) -> str:
+def mean_unused(records: Sequence[Record], name: str) -> str:
     """The mean share of the budget that a latency leaves unused."""
     shares = [1 - r[name] / r["budget_ms"] for r in records if r[name] is not None]
     return f"{100 * statistics.fmean(shares):.1f} %" if shares else "-"

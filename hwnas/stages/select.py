@@ -1,10 +1,12 @@
 """select: measures the front's best candidates whole, and picks the winner and the baselines it is compared with."""
 
+import time
+
 from hwnas.devices import load_profile
 from hwnas.errors import UserError
 from hwnas.objective import SAME_LATENCY
 from hwnas.spaces import PUBLISHED, Space, SpaceConfig, build_space, published_arch
-from hwnas.stages.limits import TOLERANCE_PCT, broken_limit
+from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import (
     CANDIDATES,
     NetworkId,
@@ -67,6 +69,8 @@ def _first_within(
     """The first trial whose measured latency keeps the budget; those that do not are added to `attempts`."""
     for trial in candidates:
         record = _measured(run, space, trial, label)
+        if record["measured_ms"] > TOLERANCE * budget_ms:
+            record = _measured_again(run, record)
         broken = broken_limit(run.config, budget_ms, record["measured_ms"], record)
         if not broken:
             return record
@@ -83,6 +87,19 @@ def _measured(run: Run, space: Space, trial: Record, label: str) -> Record:
         (footprint,) = measured_footprints(run, [network], report)
     judged = {f"supernet_{name}": trial[name] for name in Judged._fields}
     return network.describe(label, **judged, predicted_ms=trial["latency_ms"], measured_ms=ms, **footprint)
+
+
+def _measured_again(run: Run, record: Record) -> Record:
+    """The same after a while, if it is faster then: other work on a device comes in bursts, and only slows."""
+    profile = load_profile(run.config.on)
+    wait_s = profile.timing.drift_wait_s
+    say(
+        f"measured, a candidate predicted at {record['predicted_ms']:.4g} ms takes {record['measured_ms']:.4g} ms: "
+        f"it is measured again in {wait_s:g} s"
+    )
+    time.sleep(wait_s)
+    (ms,) = measured_in_turn_ms(profile, [network_of(run, record)])
+    return {**record, "measured_ms": min(ms, record["measured_ms"])}
 
 
 def as_fast_as(run: Run, space: Space, winner: Record, name: str) -> Record:

@@ -16,6 +16,7 @@ from hwnas.devices.fake import FakeDevice
 from hwnas.objective import SAME_LATENCY
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import PUBLISHED
+from hwnas.stages import select
 from hwnas.storage import Journal, read_json, write_json
 
 ROUNDS = load_profile("fake").timing.rounds
@@ -185,6 +186,18 @@ def set_measured(run, arch, factor) -> None:
     (run / "candidates.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
+def stay_slow(run, arch, monkeypatch) -> None:
+    """An architecture is much too slow, and whenever it is measured again."""
+    in_turn = select.measured_in_turn_ms
+
+    def slow_ms(profile, networks):
+        found = in_turn(profile, networks)
+        return [99 * ms if list(network.arch) == arch else ms for ms, network in zip(found, networks, strict=True)]
+
+    set_measured(run, arch, 99)
+    monkeypatch.setattr(select, "measured_in_turn_ms", slow_ms)
+
+
 @pytest.fixture
 def unmeasured(undisturbed, tmp_path):
     """A copy of the run before its exported file was measured, and its winner."""
@@ -194,15 +207,26 @@ def unmeasured(undisturbed, tmp_path):
     return run, read_json(run / "selection.json")["winner"]
 
 
-def test_a_candidate_that_is_too_slow_when_measured_gives_way_to_the_next(hwnas, unmeasured):
+def test_a_candidate_that_is_too_slow_when_measured_gives_way_to_the_next(hwnas, unmeasured, monkeypatch):
     run, first = unmeasured
-    set_measured(run, first["arch"], 99)
+    stay_slow(run, first["arch"], monkeypatch)
     done = hwnas("generate", *TINY, "--out", run)
     assert done.returncode == 0, done.stderr
     selection = read_json(run / "selection.json")
     assert [a["arch"] for a in selection["attempts"]] == [first["arch"]]
     assert selection["winner"]["arch"] != first["arch"]
     assert "taking the next" in done.stderr
+
+
+def test_a_candidate_that_was_too_slow_for_a_moment_is_taken_all_the_same(hwnas, unmeasured):
+    run, first = unmeasured
+    set_measured(run, first["arch"], 99)
+    done = hwnas("select", "--out", run)
+    assert done.returncode == 0, done.stderr
+    selection = read_json(run / "selection.json")
+    assert "it is measured again in 0 s" in done.stderr
+    assert selection["attempts"] == []
+    assert selection["winner"]["measured_ms"] == pytest.approx(first["measured_ms"], rel=0.05)
 
 
 def test_a_file_that_is_too_slow_gives_way_to_the_next(hwnas, unmeasured, monkeypatch):
@@ -247,9 +271,9 @@ def test_a_file_that_is_too_slow_for_a_moment_is_measured_again(hwnas, unmeasure
     assert measured["baselines_ms"]["mobilenet_v2"] < 1.5 * then_ms  # of the sweep in which nothing was slow
 
 
-def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured):
+def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured, monkeypatch):
     run, first = unmeasured
-    set_measured(run, first["arch"], 99)
+    stay_slow(run, first["arch"], monkeypatch)
     write_json(run / "config.json", read_json(run / "config.json") | {"attempts": 1})
     done = hwnas("generate", "--out", run)
     assert done.returncode != 0
@@ -257,9 +281,9 @@ def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured):
     assert "Traceback" not in done.stderr
 
 
-def test_nothing_is_exported_or_measured_that_is_not_the_winner(hwnas, unmeasured):
+def test_nothing_is_exported_or_measured_that_is_not_the_winner(hwnas, unmeasured, monkeypatch):
     run, first = unmeasured
-    set_measured(run, first["arch"], 99)
+    stay_slow(run, first["arch"], monkeypatch)
     assert hwnas("select", "--out", run).returncode == 0
     for stage, needed in (("export", "is not trained yet; run `hwnas train`"), ("measure", "run `hwnas export` first")):
         done = hwnas(stage, "--out", run)
