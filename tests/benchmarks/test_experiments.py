@@ -102,12 +102,12 @@ def test_accuracies_are_compared_seed_by_seed(benchmarks, capsys):
 
 
 def test_what_a_budget_leaves_unused_is_told(benchmarks, capsys):
-    common = {"seed": 0, "too_slow": 0, "budget_ms": 1.0, "derived_upper_ms": 0.99}
+    common = {"seed": 0, "too_slow": 0, "budget_ms": 1.0, "derived_upper_ms": 0.99, "upper_ms": 0.96}
     records = [
         {**common, "search": "spos", "budget": 0.5, "path": "a", "predicted_ms": 0.95, "measured_ms": 0.98},
         {**common, "search": "spos", "budget": 0.8, "path": "b", "predicted_ms": 0.99, "measured_ms": 1.02},
     ]
     benchmarks.budgets.print_markdown(records, {"a": 0.97})
     told = capsys.readouterr().out
-    assert "| spos | 1.0000 ms | 0.9500 ms | 0.9800 ms | 0.9700 ms | +2.0 % | 0 |" in told
-    assert "| spos | 1 of 2 | 2 of 2 | 1.0 % | 3.0 % | 0.0 % |" in told
+    assert "| spos | 1.0000 ms | 0.9600 ms | 0.9500 ms | 0.9800 ms | 0.9700 ms | +2.0 % | 0 |" in told
+    assert "| spos | 1 of 2 | 2 of 2 | 1.0 % | 4.0 % | 3.0 % | 0.0 % |" in told

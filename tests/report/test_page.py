@@ -20,6 +20,12 @@ def test_everything_is_in_it_and_nothing_is_fetched(run):
     assert "&lt;script&gt;alert" in page
 
 
+def test_how_much_of_the_budget_had_to_be_used_is_told_where_it_was_asked(run, edit):
+    assert "of the latency)" not in write_report(run).read_text()
+    edit("feasible.json", budget_use=0.97)
+    assert "(latency_upper_ms at most 2, at least 97.0 % of the latency)" in write_report(run).read_text()
+
+
 def test_every_candidate_has_its_layers_on_hover(run):
     page = write_report(run).read_text()
     assert page.count("stage0: ") >= 8
