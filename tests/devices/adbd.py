@@ -26,6 +26,9 @@ AUTH_TOKEN, AUTH_SIGNATURE = 1, 2
 VERSION, MAX_DATA_BYTES, CHUNK_BYTES = 0x01000001, 1 << 20, 1 << 16
 BANNER = b"device::ro.product.name=x;ro.product.model=Pixel;ro.product.device=x;features=shell_v2,cmd\0"
 HANG_UP_S = 0.5  # to end by itself after SIGHUP
+SHELL = ("/bin/sh",)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup, which a shell would inherit for good
+    SHELL = ("env", "--default-signal=HUP", *SHELL)
 
 
 class Command:
@@ -40,7 +43,7 @@ class Command:
         self.errors, own_errors = socket.socketpair()
         with own_input_output, own_errors:
             self.process = subprocess.Popen(
-                ["/bin/sh", "-c", text] if text else ["/bin/sh"],
+                [*SHELL, "-c", text] if text else SHELL,
                 stdin=own_input_output.fileno(),
                 stdout=own_input_output.fileno(),
                 stderr=own_errors.fileno(),
