@@ -18,7 +18,7 @@ network is asked for once. --minutes M stops in time, to be called again: the ex
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -111,7 +111,7 @@ class Host:
         else:
             factor = max(1.0, self.bound(search_seed)) if cost == "upper" else 1.0
             limit = Limit("latency_ms", self.predictor.latency_ms, self.budget_ms / factor)
-        return Budget(self.truth.space, (limit, *([at_least(limit, used)] if used else [])))
+        return Budget(self.truth.space, (replace(limit, least=used * limit.most),))
 
     def bound(self, search_seed: int) -> float:
         """Measured over predicted latency is at most this, as one half of the errors tells."""
@@ -125,11 +125,6 @@ class Host:
         order = np.random.default_rng(search_seed).permutation(len(self.log_ratios))
         bound, judges = np.array_split(self.log_ratios[order], 2)
         return bound, judges
-
-
-def at_least(limit: Limit, share: float) -> Limit:
-    """A limit of what is left of twice the other one: what has too little of that has too much of this."""
-    return Limit(f"{limit.metric}_left", lambda archs: 2 * limit.most - limit.of(archs), (2 - share) * limit.most)
 
 
 def main() -> int:

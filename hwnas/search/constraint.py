@@ -31,8 +31,10 @@ class Limit:
         above = values / self.most - 1
         return np.maximum(above, (self.least - values) / self.most) if self.least else above
 
-    def __str__(self) -> str:
-        return f"{self.metric} of {f'{self.least:.4g} to ' if self.least else ''}{self.most:.4g}"
+    @property
+    def allowed(self) -> str:
+        """`0.48 to 0.5`, or the most alone."""
+        return f"{f'{self.least:.4g} to ' if self.least else ''}{self.most:.4g}"
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,9 @@ class Budget:
             archs[broken[better]], excess[broken[better]] = changed[better], changed_excess[better]
         mended = archs[excess <= 0]
         if not len(mended):
+            allowed = " and ".join(f"{limit.metric} of {limit.allowed}" for limit in self.limits)
             raise UserError(
-                f"no network of {self.space.name} within {' and '.join(map(str, self.limits))} was found; "
+                f"no network of {self.space.name} within {allowed} was found; "
                 "run `hwnas feasible` for the smallest feasible budget"
             )
         more = rng.choice(len(mended), max(0, wanted - len(mended)))

@@ -29,7 +29,7 @@ def run_stage(run: Run) -> None:
     archs = as_array([space.sample(rng) for _ in range(SAMPLES)])
     median_ms = float(np.median(predictor.latency_ms(archs)))
     smallest_ms = lowest(space, predictor.latency_ms, archs)
-    largest_ms = -lowest(space, lambda archs: -predictor.latency_ms(archs), archs)
+    largest_ms = highest(space, predictor.latency_ms, archs)
     cost = load_operator_cost(run)
     limited = bounds(run, predictor, _budget_ms(run, median_ms), cost)
     budget = Budget(space, tuple(bound.limit() for bound in limited))
@@ -72,17 +72,13 @@ def _check_together(budget: Budget, limited: list[Bound], rng: random.Random) ->
 
 
 def _told(limited: list[Bound]) -> str:
-    return " and ".join(f"{bound.what} of {_between(bound)} {bound.unit}" for bound in limited)
-
-
-def _between(bound: Bound) -> str:
-    return f"{f'{bound.least:.4g} to ' if bound.least else ''}{bound.most:.4g}"
+    return " and ".join(f"{bound.what} of {bound.limit().allowed} {bound.unit}" for bound in limited)
 
 
 def _check(run: Run, space: Space, bound: Bound, archs: NDArray[np.uint8]) -> None:
     """UserError where no network keeps this limit, `archs` among them."""
     if bound.least:
-        largest = -lowest(space, lambda archs: -bound.upper(archs), archs)
+        largest = highest(space, bound.upper, archs)
         if largest < bound.least:
             raise UserError(
                 f"{USE} {run.config.budget_use:g} asks for a {bound.what} of at least {bound.least:.4g} {bound.unit}, "
@@ -120,6 +116,11 @@ def lowest(space: Space, cost: Callable[[Archs], Floats], archs: NDArray[np.uint
         if found >= before:
             break
     return found
+
+
+def highest(space: Space, cost: Callable[[Archs], Floats], archs: NDArray[np.uint8]) -> float:
+    """The highest cost of any network, found in the same way."""
+    return -lowest(space, lambda archs: -cost(archs), archs)
 
 
 def _budget_ms(run: Run, median_ms: float) -> float:

@@ -1,6 +1,5 @@
 """measure: the exported model on the profile's device, against the budget."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from hwnas.footprint import METRICS
 from hwnas.stages.export import file_key
 from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import NetworkId, footprint_of, measure_together, network_of
+from hwnas.stages.patience import fastest
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import checkpoint_name
 from hwnas.storage import Record, read_json
 
-AGAIN = 2  # sweeps more before a trained network is given up: other work on a device only ever makes it slower
+AGAIN = 2  # sweeps more before a trained network is given up
 
 
 class OverBudget(UserError):
@@ -71,19 +71,12 @@ def _measured(
 
     There are several where the file breaks the budget, which the network kept when it was chosen.
     """
-    together = measure_together({"winner": path}, profile, baselines)
-    for _ in range(AGAIN):
-        now_ms, wait_s = together["winner"].median_ms, profile.timing.drift_wait_s
-        if now_ms <= TOLERANCE * budget_ms:
-            break
-        say(
-            f"{path.name}: median {now_ms:.4g} ms, {verdict(now_ms, budget_ms)}; the network took "
-            f"{winner['measured_ms']:.4g} ms when it was chosen, so it is measured again in {wait_s:g} s"
-        )
-        time.sleep(wait_s)
-        again = measure_together({"winner": path}, profile, baselines)
-        together = min(together, again, key=lambda found: found["winner"].median_ms)
-    return together
+
+    def sweep() -> dict[str, Measurement]:
+        return measure_together({"winner": path}, profile, baselines)
+
+    what = f"{path.name}, whose network took {winner['measured_ms']:.4g} ms when it was chosen,"
+    return fastest(sweep(), sweep, lambda found: found["winner"].median_ms, budget_ms, profile, AGAIN, what)
 
 
 def _footprint(run: Run, path: Path, profile: Profile) -> dict[str, float]:
