@@ -128,7 +128,10 @@ def _verdict(m: Record) -> str:
     spread = f" (10 % of runs under {in_ms(m['p10_ms'])}, 10 % over {in_ms(m['p90_ms'])})" if "p10_ms" in m else ""
     verdict = "accepted" if m["within_budget"] else "too slow"
     budget = f"the budget is {in_ms(m['budget_ms'])}"
-    return paragraph(f"Run by {m['runtime']}, the file takes {in_ms(m['median_ms'])}{spread}; {budget}: {verdict}.")
+    text = f"Run by {m['runtime']}, the file takes {in_ms(m['median_ms'])}{spread}; {budget}: {verdict}."
+    if "device_slowdown" in m:
+        text += f" A network of the fit, measured beside it, took {m['device_slowdown']:.2f} times as long as then."
+    return paragraph(text)
 
 
 def _too_slow(found: Findings) -> str:

@@ -1,6 +1,5 @@
 """measure: the exported model on the profile's device, against the budget."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hwnas.footprint import METRICS
 from hwnas.stages.export import file_key
 from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import NetworkId, footprint_of, measure_together, network_of
-from hwnas.stages.patience import fastest
+from hwnas.stages.patience import JUDGED, SENTINEL, Seen, seen, sentinel_of, settled
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import checkpoint_name
@@ -36,8 +35,8 @@ def run_stage(run: Run) -> None:
         why = file.get("failed") or "it was not exported"
         raise UserError(f"{run.file('export')} has no sound file for {profile.name} ({why}); run `hwnas export` first")
     path = run.file("export") / file["path"]
-    together = _measured(path, profile, winner, _baselines(run, selection), budget_ms)
-    measurement, footprint = together["winner"], _footprint(run, path, profile)
+    together = _measured(run, path, profile, selection, budget_ms)
+    measurement, footprint = together.all[JUDGED], _footprint(run, path, profile)
     before: dict[str, Any] = read_json(run.file("measure.json")) if run.file("measure.json").exists() else {}
     attempts: list[Record] = before.get("attempts", [])
     broken = broken_limit(run.config, budget_ms, measurement.median_ms, footprint)
@@ -50,9 +49,11 @@ def run_stage(run: Run) -> None:
                 "reason": broken,
             }
         )
-    record = _record(together["winner"], profile, winner, budget_ms, not broken, attempts, exported)
-    baselines_ms = {label: together.get(label, measurement).median_ms for label in run.baselines}
-    run.write("measure.json", {**record, "baselines_ms": baselines_ms, **footprint})
+    record = _record(measurement, profile, winner, budget_ms, not broken, attempts, exported)
+    baselines_ms = {label: together.all.get(label, measurement).median_ms for label in run.baselines}
+    run.write(
+        "measure.json", {**record, "baselines_ms": baselines_ms, "device_slowdown": together.slowdown, **footprint}
+    )
     say(
         f"{path.name}: median {measurement.median_ms:.4g} ms, {verdict(measurement.median_ms, budget_ms)}; "
         + ", ".join(f"{METRICS[metric]} {mb:.3g} MB" for metric, mb in footprint.items())
@@ -64,19 +65,20 @@ def run_stage(run: Run) -> None:
         )
 
 
-def _measured(
-    path: Path, profile: Profile, winner: Record, baselines: Mapping[str, NetworkId], budget_ms: float
-) -> dict[str, Measurement]:
-    """The exported file, as "winner", and the baselines, in turn: of several sweeps the one in which it was fastest.
+def _measured(run: Run, path: Path, profile: Profile, selection: Record, budget_ms: float) -> Seen:
+    """The exported file, the baselines and a sentinel, in turn: of several sweeps the one in which it was fastest.
 
     There are several where the file breaks the budget, which the network kept when it was chosen.
     """
+    winner, baselines = selection["winner"], _baselines(run, selection)
+    sentinel = sentinel_of(run, network_of(run, winner), budget_ms)
 
-    def sweep() -> dict[str, Measurement]:
-        return measure_together({"winner": path}, profile, baselines)
+    def sweep() -> Seen:
+        networks = {**baselines, SENTINEL: sentinel.network}
+        return seen(measure_together({JUDGED: path}, profile, networks), sentinel)
 
     what = f"{path.name}, whose network took {winner['measured_ms']:.4g} ms when it was chosen,"
-    return fastest(sweep(), sweep, lambda found: found["winner"].median_ms, budget_ms, profile, AGAIN, what)
+    return settled(sweep(), sweep, budget_ms, profile, AGAIN, what)
 
 
 def _footprint(run: Run, path: Path, profile: Profile) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 
-from hwnas.devices import load_profile
+from hwnas.devices import Measurement, load_profile
 from hwnas.errors import UserError
 from hwnas.objective import SAME_LATENCY
 from hwnas.spaces import PUBLISHED, Space, SpaceConfig, build_space, published_arch
@@ -11,13 +11,14 @@ from hwnas.stages.limits import TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import (
     CANDIDATES,
     NetworkId,
+    measure_together,
     measured_footprints,
     measured_in_turn_ms,
     measured_ms,
     network_of,
     own_network,
 )
-from hwnas.stages.patience import fastest
+from hwnas.stages.patience import JUDGED, SENTINEL, Seen, seen, sentinel_of, settled
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -101,13 +102,14 @@ def _measured(run: Run, space: Space, trial: Record, label: str) -> Record:
 
 def _settled_ms(run: Run, budget_ms: float, network: NetworkId, measured_ms: float, predicted_ms: float) -> float:
     """`measured_ms`, or what the network takes in another sweep, if it broke the budget."""
-    profile = load_profile(run.config.on)
+    profile, sentinel = load_profile(run.config.on), sentinel_of(run, network, budget_ms)
 
-    def again_ms() -> float:
-        return measured_in_turn_ms(profile, [network])[0]
+    def again() -> Seen:
+        return seen(measure_together({}, profile, {JUDGED: network, SENTINEL: sentinel.network}), sentinel)
 
+    first = Seen({JUDGED: Measurement((measured_ms,))})
     what = f"measured, a candidate predicted at {predicted_ms:.4g} ms"
-    return fastest(measured_ms, again_ms, lambda ms: ms, budget_ms, profile, AGAIN, what)
+    return settled(first, again, budget_ms, profile, AGAIN, what).ms
 
 
 def as_fast_as(run: Run, space: Space, winner: Record, name: str) -> Record:

@@ -17,6 +17,7 @@ from hwnas.objective import SAME_LATENCY
 from hwnas.runtimes import RUNTIMES
 from hwnas.spaces import PUBLISHED
 from hwnas.stages import select
+from hwnas.stages.patience import PATIENCE
 from hwnas.storage import Journal, read_json, write_json
 
 ROUNDS = load_profile("fake").timing.rounds
@@ -186,16 +187,28 @@ def set_measured(run, arch, factor) -> None:
     (run / "candidates.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
+def slower(found, factor):
+    """The same measurement on a device that is so many times as slow."""
+    return replace(found, times_ms=tuple(factor * t for t in found.times_ms))
+
+
 def stay_slow(run, arch, monkeypatch) -> None:
     """An architecture is much too slow, and whenever it is measured again."""
-    in_turn = select.measured_in_turn_ms
+    together = select.measure_together
 
-    def slow_ms(profile, networks):
-        found = in_turn(profile, networks)
-        return [99 * ms if list(network.arch) == arch else ms for ms, network in zip(found, networks, strict=True)]
+    def slow_together(files, profile, networks):
+        found = together(files, profile, networks)
+        is_slow = {label: label in networks and list(networks[label].arch) == arch for label in found}
+        return {label: slower(m, 99) if is_slow[label] else m for label, m in found.items()}
 
     set_measured(run, arch, 99)
-    monkeypatch.setattr(select, "measured_in_turn_ms", slow_ms)
+    monkeypatch.setattr(select, "measure_together", slow_together)
+
+
+def slow_down(factor, monkeypatch) -> None:
+    """The device takes so many times as long for whatever it runs."""
+    measure = FakeDevice.measure
+    monkeypatch.setattr(FakeDevice, "measure", lambda *call: slower(measure(*call), factor))
 
 
 @pytest.fixture
@@ -237,7 +250,7 @@ def test_a_file_that_is_too_slow_gives_way_to_the_next(hwnas, unmeasured, monkey
         found = measure(self, model, config)
         exported = run / "export" / f"model{RUNTIMES['fake'].suffix}"
         is_first = model == exported and read_json(run / "selection.json")["winner"]["arch"] == first["arch"]
-        return replace(found, times_ms=tuple(2 * t for t in found.times_ms)) if is_first else found
+        return slower(found, 2) if is_first else found
 
     monkeypatch.setattr(FakeDevice, "measure", slow_first_file)
     done = hwnas("generate", *TINY, "--out", run)
@@ -257,7 +270,7 @@ def test_a_file_that_is_too_slow_for_a_moment_is_measured_again(hwnas, unmeasure
     def slow_at_first(self, model, config):
         found = measure(self, model, config)
         calls.extend([model] if model.parent == run / "export" else [])
-        return replace(found, times_ms=tuple(2 * t for t in found.times_ms)) if len(calls) <= ROUNDS else found
+        return slower(found, 2) if len(calls) <= ROUNDS else found
 
     monkeypatch.setattr(FakeDevice, "measure", slow_at_first)
     done = hwnas("measure", "--out", run)
@@ -269,6 +282,46 @@ def test_a_file_that_is_too_slow_for_a_moment_is_measured_again(hwnas, unmeasure
     assert chosen["winner"]["arch"] == first["arch"]
     then_ms = chosen["mobilenet_v2"]["measured_ms"]
     assert measured["baselines_ms"]["mobilenet_v2"] < 1.5 * then_ms  # of the sweep in which nothing was slow
+
+
+def test_a_slow_device_costs_no_trained_network(hwnas, unmeasured, monkeypatch):
+    run, first = unmeasured
+    with monkeypatch.context() as slowly:
+        slow_down(2, slowly)
+        done = hwnas("measure", "--out", run)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("so it is measured again in 0 s") == PATIENCE
+    assert "but the device is 2.0" in done.stderr
+    assert "so nothing is decided: let the device come to rest" in done.stderr
+    assert not (run / "measure.json").exists()
+    done = hwnas("measure", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert (read_json(run / "measure.json")["attempts"], read_json(run / "selection.json")["winner"]) == ([], first)
+
+
+def test_a_slow_device_costs_no_candidate(hwnas, unmeasured, monkeypatch):
+    run, first = unmeasured
+    set_measured(run, first["arch"], 2)
+    chosen = (run / "selection.json").read_bytes()
+    with monkeypatch.context() as slowly:
+        slow_down(2, slowly)
+        done = hwnas("select", "--out", run)
+    assert done.returncode == 1
+    assert "so nothing is decided" in done.stderr
+    assert (run / "selection.json").read_bytes() == chosen
+    done = hwnas("select", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert read_json(run / "selection.json")["winner"]["arch"] == first["arch"]
+
+
+def test_a_network_that_is_too_slow_even_for_a_slow_device_gives_way(hwnas, unmeasured, monkeypatch):
+    run, first = unmeasured
+    stay_slow(run, first["arch"], monkeypatch)
+    slow_down(1.5, monkeypatch)
+    done = hwnas("select", "--out", run)
+    assert "so it is measured again in 0 s" in done.stderr
+    assert "taking the next" in done.stderr
 
 
 def test_where_no_candidate_fits_the_exit_status_says_so(hwnas, unmeasured, monkeypatch):
