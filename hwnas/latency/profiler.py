@@ -1,7 +1,7 @@
 """Networks x device -> latency table: interleaved, resumable."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -120,25 +120,53 @@ def measure_rows(
 
     What does not settle is measured anew, a few times: a burst of other work on the machine must not end a run.
     """
-    lacking = unfinished(rows, profile, table)
-    if not lacking:
+    if not rows:
         return
-    device, number_of = open_device(profile), {key: number for number, key in enumerate(rows)}
-    if gates := gates_untold(profile, device):
-        progress(0, len(lacking) * profile.timing.rounds, gates)
-    sentinel = middling(rows)
-    with scratch() as folder, device.session() as session:
+    number_of = {key: number for number, key in enumerate(rows)}
+    with scratch() as folder:
 
         @functools.cache
         def file_of(key: str) -> Path:
             return build_model(rows[key], profile, folder, f"model{number_of[key]}")
 
+        _measure(list(rows), middling(rows), file_of, profile, table, seed, progress)
+
+
+def measure_files(
+    files: Mapping[str, Path], profile: Profile, seed: int = 0, progress: Progress = lambda done, total, what: None
+) -> LatencyTable:
+    """Files that are compared with each other, in one sweep by the profile's protocol; `failures` tells what failed.
+
+    The table has them by their keys, and is kept nowhere.
+    """
+    with scratch() as folder:
+        table = LatencyTable(folder / "files.jsonl", {"device": profile.device})
+        _measure(list(files), next(iter(files)), files.__getitem__, profile, table, seed, progress)
+    return table
+
+
+def _measure(
+    keys: Sequence[str],
+    sentinel: str,
+    file_of: Callable[[str], Path],
+    profile: Profile,
+    table: LatencyTable,
+    seed: int,
+    progress: Progress,
+) -> None:
+    lacking = unfinished(keys, profile, table)
+    if not lacking:
+        return
+    device = open_device(profile)
+    if gates := gates_untold(profile, device):
+        progress(0, len(lacking) * profile.timing.rounds, gates)
+    with device.session() as session:
         for _ in range(SWEEPS):
             for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
                 progress(0, len(lacking) * profile.timing.rounds, f"building {number + 1} of {len(lacking)}")
                 file_of(key)
-            Sweep(list(rows), sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
-            lacking = unfinished(rows, profile, table)
+            Sweep(keys, sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
+            lacking = unfinished(keys, profile, table)
             if not lacking or not all(map(table.is_quarantined, lacking)):
                 break  # all is there, or something failed
 

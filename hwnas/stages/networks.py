@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices import Measurement, Profile, load_profile, measure_in_turn, open_device
+from hwnas.devices import Measurement, Profile, load_profile, open_device
 from hwnas.errors import UserError
 from hwnas.footprint import METRICS
-from hwnas.latency.profiler import build_model, check_measured, identity, measure_rows
+from hwnas.latency.profiler import build_model, check_measured, failures, identity, measure_files, measure_rows
 from hwnas.latency.table import LatencyTable
 from hwnas.resources import find, shipped
 from hwnas.spaces import Arch, Space, SpaceConfig, build_space, config_of, macs, params
 from hwnas.stages.config import option
-from hwnas.stages.progress import Report
+from hwnas.stages.progress import Report, progress
 from hwnas.stages.run import Run
 from hwnas.storage import Record, scratch, write_text
 
@@ -159,25 +159,23 @@ def footprint_of(path: Path, profile: Profile, memory_needed: bool, name: str) -
 def measure_together(
     files: Mapping[str, Path], profile: Profile, networks: Mapping[str, NetworkId]
 ) -> dict[str, Measurement]:
-    """All rounds of the profile's protocol, in turn, so that a drifting machine is no one's advantage.
+    """In one sweep by the profile's protocol, so that a drifting machine is no one's advantage.
 
-    Files as they are, networks with random weights; both by label. UserError where one does not run.
+    Files as they are, networks with random weights; both by label. UserError where one cannot be measured.
     """
-    with scratch() as folder, open_device(profile).session() as session:
+    with scratch() as folder:
         built = {
             label: build_model(network.space.ops(network.arch), profile, folder, f"model{number}")
             for number, (label, network) in enumerate(networks.items())
         }
         paths = {**files, **built}
-        measured = measure_in_turn(session, paths, profile.timing.rounds, profile.timing.run_config())
-    for label, measurement in measured.items():
-        if measurement.error:
-            path, name = paths[label], networks[label].key if label in networks else str(paths[label])
-            raise UserError(
-                f"{name} could not be measured on {profile.name}: {measurement.error.replace(path.name, name)}; "
-                "run the same command again"
-            )
-    return measured
+        with progress(f"measuring {len(paths)} networks in turn") as report:
+            table = measure_files(paths, profile, progress=report)
+    for label, why in failures(paths, profile, table).items():
+        path, name = paths[label], networks[label].key if label in networks else str(paths[label])
+        told = why.replace(path.name, name)
+        raise UserError(f"{name} could not be measured on {profile.name}: {told}; run the same command again")
+    return {label: table[label] for label in paths}
 
 
 def measured_in_turn_ms(profile: Profile, networks: Sequence[NetworkId]) -> list[float]:

@@ -304,3 +304,57 @@ def test_a_hot_device_is_waited_for_within_bounds(sweep, monkeypatch):
     assert set(slept[3:]) == {0.5}
     monkeypatch.setattr(FakeDevice, "conditions", lambda self: {"temperature_c": 99.0})
     assert set(sweep(quiet, "always_hot", profile)) == set(ROWS)  # each wait ends after gate_timeout_s
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Three networks as files that are to be compared."""
+    rng = random.Random(0)
+    ops = {f"network{number}": SPACE.ops(SPACE.sample(rng)) for number in range(3)}
+    return {
+        key: profiler.build_model(some, PROFILE, tmp_path, f"model{number}")
+        for number, (key, some) in enumerate(ops.items())
+    }
+
+
+def a_device_whose_speed_changes(change):
+    """The n-th measurement takes `change(n)` times as long, whatever is measured."""
+    calls = []
+
+    def told(number, measured):
+        calls.append(number)
+        return Measurement(tuple(change(len(calls)) * t for t in measured.times_ms))
+
+    return a_device_telling(told), calls
+
+
+def test_files_are_compared_until_they_are_settled(files, monkeypatch):
+    quiet_device, calls = a_device_whose_speed_changes(lambda n: 1.0)
+    monkeypatch.setattr(profiler, "open_device", quiet_device)
+    alone = profiler.measure_files(files, PROFILE)
+    assert len(calls) == len(files) * TIMING.rounds
+    noise = random.Random(1)
+    noisy_device, calls = a_device_whose_speed_changes(lambda n: noise.choice([1.0, 1.0, 1.3]))
+    monkeypatch.setattr(profiler, "open_device", noisy_device)
+    assert set(profiler.measure_files(files, PROFILE)) == set(alone)
+    assert len(calls) > len(files) * TIMING.rounds
+
+
+def test_of_files_that_are_compared_the_changing_speed_of_the_machine_is_taken_out(files, monkeypatch):
+    def ratios(device):
+        monkeypatch.setattr(profiler, "open_device", device)
+        table = profiler.measure_files(files, PROFILE)
+        return [table[key].median_ms / table["network0"].median_ms for key in files]
+
+    slowly = a_device_whose_speed_changes(lambda n: 1 + 0.4 * math.sin(n / 4))[0]
+    assert ratios(slowly) == pytest.approx(ratios(FakeDevice), rel=0.1)
+
+
+def test_of_files_that_are_compared_one_that_fails_is_named(files, monkeypatch):
+    def told(number, measured):
+        return Measurement(error="out of memory") if number == 1 else measured
+
+    monkeypatch.setattr(profiler, "open_device", a_device_telling(told))
+    table = profiler.measure_files(files, PROFILE)
+    assert profiler.failures(files, PROFILE, table) == {"network1": "out of memory"}
+    assert sorted(table) == ["network0", "network2"]
