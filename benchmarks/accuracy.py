@@ -35,13 +35,14 @@ from hwnas.report import read_findings
 from hwnas.report.findings import LABELS, in_time
 from hwnas.report.plots import COLORS
 from hwnas.search.evidence import difference_interval
+from hwnas.search.methods import DEFAULT, METHODS
 from hwnas.storage import Journal, Record, exclusive
 
 BUDGETS = (0.5, 0.8)  # of the median network
 BASELINES = ("mobilenet_v2", "mobilenet_v3_large", "proxyless_mobile", "fbnet_c")
 SETS = {"cifar10": "cifar10_jpeg/cifar10_jpeg.npz", "imagenette": "imagenette_96/imagenette_96_jpeg.npz"}
 IMAGES = {"cpu": {"cifar10": (20_000, 10_000)}, "gpu": {}}  # of the training and of the test part; else all
-SCHEDULES = {
+SCHEDULES = {  # supernet_epochs: of one network a step
     "cpu": {
         "cifar10": {"supernet_epochs": 4, "train_epochs": 3, "resolution": 32},
         "imagenette": {"supernet_epochs": 12, "train_epochs": 8, "resolution": 64},
@@ -71,6 +72,7 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="shares of the median latency")
+    parser.add_argument("--method", choices=sorted(METHODS), default=DEFAULT, help="all train equally many networks")
     parser.add_argument("--budget-use", type=float, help="least share of the budget that candidates use; hwnas' own")
     parser.add_argument("--baselines", default=",".join(BASELINES), help="published networks, by commas")
     parser.add_argument("--figure", type=Path, help="where to write the figure; wants kaleido and a Chrome")
@@ -112,13 +114,16 @@ def run_options(options: argparse.Namespace, setting: Setting) -> dict[str, obje
     data = options.data / SETS[setting.data]
     if counts := IMAGES[options.schedule].get(setting.data):
         data = first_images(data, options.out / f"{setting.data}-{counts[0]}.npz", *counts)
+    schedule = SCHEDULES[options.schedule][setting.data]
     return {
         "data": data,
+        "method": options.method,
         "budget_of_median": setting.budget,
         "seed": setting.seed,
         "baselines": options.baselines,
         **({} if options.budget_use is None else {"budget_use": options.budget_use}),
-        **SCHEDULES[options.schedule][setting.data],
+        **schedule,
+        "supernet_epochs": schedule["supernet_epochs"] // METHODS[options.method].paths,
         **CANDIDATES[options.schedule],
     }
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Candidates = Literal["evolution", "sampled", "random"]
+DEFAULT = "sandwich"
+EPOCHS = 60  # of a super-network of which a step trains one network
 BY_REWARD = ("reinforce", "controller")  # ways of training probabilities that ask what a network is worth
 
 
@@ -40,6 +42,12 @@ class Method:
     cost: str  # of the training, in steps of one network
     use: str  # when to take it
     evolves: bool = True  # where only weights are trained; else its candidates are the random ones
+    paths: int = 1  # that a step trains, where that is so in every space
+
+    @property
+    def epochs(self) -> int:
+        """Of the super-network, where the user does not say: as many of several paths cost what `EPOCHS` of one do."""
+        return EPOCHS // self.paths
 
     @property
     def candidates(self) -> Candidates:
@@ -74,7 +82,7 @@ METHODS: dict[str, Method] = {
         paper="Single Path One-Shot, https://arxiv.org/abs/1904.00420",
         trains=Paths("uniform"),
         cost="1",
-        use="the default: cheap, any space, any number of limits, and the super-network serves other budgets too",
+        use="cells, whose choices share no weights; any space, and the super-network serves other budgets too",
     ),
     "spos-cost": Method(
         paper="Single Path One-Shot as its authors train it, https://arxiv.org/abs/1904.00420",
@@ -92,7 +100,8 @@ METHODS: dict[str, Method] = {
         paper="BigNAS, https://arxiv.org/abs/2003.11142",
         trains=Paths("sandwich", distil=True),
         cost="4",
-        use="many budgets from one super-network: the largest network teaches the others",
+        paths=4,
+        use="the default: ranks best for its time; any number of budgets and limits from one super-network",
     ),
     "ofa": Method(
         paper="Once-for-All, progressive shrinking, https://arxiv.org/abs/1908.09791",

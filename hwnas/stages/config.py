@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
 from hwnas.objective import ADAPTIVE, COST, HARD, HARD_ABOVE, LATENCY, LATENCY_LOSSES, LOSSES, NONE, REWARDS, named
-from hwnas.search.methods import METHODS
+from hwnas.search.methods import DEFAULT, EPOCHS, METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
@@ -76,13 +76,13 @@ class RunConfig:
     table: str | None = None
     interpolate: bool = False
     calibration_networks: int = 20
-    method: str = "spos"
+    method: str = DEFAULT
     reward: str = HARD
     objective: str | None = None
     latency_loss: str = ADAPTIVE
     latency_weight: float | None = None
     latency_exponent: float | None = None
-    supernet_epochs: int = 60
+    supernet_epochs: int | None = None
     supernet_lr: float | None = None
     population: int = 50
     generations: int = 4
@@ -234,6 +234,11 @@ class RunConfig:
                 )
 
     @property
+    def weight_epochs(self) -> int:
+        """Of the super-network: `--supernet-epochs`, or the method's own."""
+        return self.supernet_epochs or METHODS[self.method].epochs
+
+    @property
     def latency_number(self) -> float | None:
         """The weight or the exponent of the latency loss; None: its own."""
         return self.latency_exponent if self.latency_weight is None else self.latency_weight
@@ -288,4 +293,6 @@ def defaults() -> dict[str, str]:
         for number in ("weight", "exponent")
     }
     rank_epochs = "as many as all of them together cost no more than the winner's training"
-    return shown | switches | numbers | {"lr": rates, "supernet_lr": rates, "rank_epochs": rank_epochs}
+    fewer = [f"{method.epochs} with {name}" for name, method in METHODS.items() if method.epochs != EPOCHS]
+    epochs = {"supernet_epochs": ", ".join([*fewer, f"{EPOCHS} with any other method"]), "rank_epochs": rank_epochs}
+    return shown | switches | numbers | epochs | {"lr": rates, "supernet_lr": rates}

@@ -151,7 +151,7 @@ def _training(
 ) -> tuple[Training, ArchitectureTraining | None]:
     """The run's method as a training that has not begun."""
     space, seed, trains = budget.space, run.config.seed, METHODS[run.config.method].trains
-    recipe = run.recipe(run.config.supernet_epochs, run.config.supernet_lr, splits)
+    recipe = run.recipe(run.config.weight_epochs, run.config.supernet_lr, splits)
     predictor = load_predictor(run, space)
     if isinstance(trains, Shrinking):
         training = progressive_shrinking(space, splits.train, recipe, compute, seed, run.path, workers(compute))

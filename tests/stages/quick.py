@@ -15,7 +15,7 @@ from hwnas import cli
 # Small enough for seconds: digits, narrow networks, few epochs and candidates.
 QUICK = (
     *("--data", "digits", "--on", "fake", "--budget-of-median", "0.6", "--width-mult", "0.25"),
-    *("--supernet-epochs", "2", "--population", "4", "--generations", "2", "--recalibration-batches", "1"),
+    *("--supernet-epochs", "1", "--population", "4", "--generations", "2", "--recalibration-batches", "1"),
     *("--train-epochs", "2", "--calibration-networks", "5", "--rank-networks", "0"),
 )
 

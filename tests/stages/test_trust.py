@@ -23,7 +23,8 @@ def searched(hwnas, tmp_path_factory):
     """A run up to the search, by a method that trains probabilities."""
     run = tmp_path_factory.mktemp("trust") / "run"
     for stage in ("plan", "profile", "fit", "feasible", "search"):
-        options = (*QUICK, "--resolution", "16", "--method", "proxyless") if stage == "plan" else ()
+        method = ("--method", "proxyless", "--supernet-epochs", "2", "--resolution", "16")
+        options = (*QUICK, *method) if stage == "plan" else ()
         done = hwnas(stage, *options, "--out", run)
         assert done.returncode == 0, done.stderr
     return run

@@ -25,12 +25,18 @@ from hwnas.latency.profiler import rows_to_measure
 from hwnas.nn import Compute
 from hwnas.spaces import SpaceConfig, build_space, extremes
 from hwnas.spaces.macs import op_macs
-from hwnas.supernet import ArchitectureConfig, ArchitectureTraining, architecture_search, supernet_training
+from hwnas.supernet import (
+    PATH_SAMPLERS,
+    ArchitectureConfig,
+    ArchitectureTraining,
+    architecture_search,
+    supernet_training,
+)
 from hwnas.train import Recipe, Training, load_checkpoint
 from hwnas.train.batches import augmentation
 
 CPU = Compute("cpu")
-KINDS = ("plain", "uniform", "two_paths", "reinforce")
+KINDS = ("plain", "sandwich", "two_paths", "reinforce")
 
 
 def images_of(count: int, seed: int = 0) -> ImageSet:
@@ -57,8 +63,9 @@ def training_of(kind: str, folder: Path, epochs: int = 2) -> tuple[Training, Arc
     if kind == "plain":
         return plain(folder, recipe), None
     space = build_space(SpaceConfig("proxyless_small", 16, 4, width_mult=0.25))
-    if kind == "uniform":
-        return supernet_training(space, images_of(64), recipe, CPU, 3, folder), None
+    if kind == "sandwich":
+        paths = PATH_SAMPLERS["sandwich"]
+        return supernet_training(space, images_of(64), recipe, CPU, 3, folder, paths, distil=True), None
     predictor = TablePredictor(space, {k: 0.01 + op_macs(s) / 1e7 for k, s in rows_to_measure(space).items()})
     target_ms = sum(predictor.arch_ms(arch) for arch in extremes(space)) / 2
     config = ArchitectureConfig(relaxation=kind, every=1, batch_size=16)

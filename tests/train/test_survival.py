@@ -46,7 +46,7 @@ def done(folder, kind):
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
-    kinds = ("uniform", "two_paths")
+    kinds = ("sandwich", "two_paths")
     arguments = [sys.executable, SCRIPT, "kill", tmp_path, ",".join(kinds), "0"]
     subprocess.run(arguments, env=QUIET, check=True, timeout=120)
     places = [place for kind in kinds for place in json.loads((tmp_path / f"{kind}.json").read_text())]
@@ -190,12 +190,12 @@ def torchrun(*arguments, **environment):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_started_again(tmp_path):
-    lost = torchrun("--max-restarts", 2, SCRIPT, "train", tmp_path / "lost", "uniform", 2, DIES_AT=5)
+    lost = torchrun("--max-restarts", 2, SCRIPT, "train", tmp_path / "lost", "sandwich", 2, DIES_AT=5)
     assert lost.returncode == 0, lost.stderr
     assert "-9" in lost.stderr
-    whole = torchrun(SCRIPT, "train", tmp_path / "whole", "uniform", 2)
+    whole = torchrun(SCRIPT, "train", tmp_path / "whole", "sandwich", 2)
     assert whole.returncode == 0, whole.stderr
-    assert_same(done(tmp_path / "lost", "uniform"), done(tmp_path / "whole", "uniform"))
+    assert_same(done(tmp_path / "lost", "sandwich"), done(tmp_path / "whole", "sandwich"))
 
 
 @contextlib.contextmanager
@@ -228,11 +228,11 @@ def first_that_ends(started, timeout_s):
 
 @pytest.mark.slow
 def test_two_machines_train_as_two_processes_do(tmp_path):
-    with machines(2, "2", SCRIPT, "train", tmp_path / "machines", "uniform", 2) as both:
+    with machines(2, "2", SCRIPT, "train", tmp_path / "machines", "sandwich", 2) as both:
         assert [machine.wait(120) for machine in both] == [0, 0]
-    processes = torchrun(SCRIPT, "train", tmp_path / "processes", "uniform", 2)
+    processes = torchrun(SCRIPT, "train", tmp_path / "processes", "sandwich", 2)
     assert processes.returncode == 0, processes.stderr
-    assert_same(done(tmp_path / "machines", "uniform"), done(tmp_path / "processes", "uniform"))
+    assert_same(done(tmp_path / "machines", "sandwich"), done(tmp_path / "processes", "sandwich"))
 
 
 @pytest.mark.slow
@@ -241,14 +241,14 @@ def test_the_others_go_on_without_a_machine_that_is_lost(tmp_path, silently):
     lost = {"DIES_AT": 5, "WITH_ITS_MACHINE": 1, "PROCESSES_MAY_CHANGE": 1}
     if silently:
         lost |= {"SILENTLY": tmp_path / "stopped", "LOST_AFTER_S": 15}
-    with machines(2, "1:2", SCRIPT, "train", tmp_path / "lost", "uniform", 2, **lost) as both:
+    with machines(2, "1:2", SCRIPT, "train", tmp_path / "lost", "sandwich", 2, **lost) as both:
         assert first_that_ends(both, 180).returncode == 0
     if silently:
         os.kill(int((tmp_path / "stopped").read_text()), signal.SIGKILL)
-    alone, _ = training_of("uniform", tmp_path / "alone")
+    alone, _ = training_of("sandwich", tmp_path / "alone")
     in_doubles(alone, None)
     alone.run()
-    left, whole = done(tmp_path / "lost", "uniform"), result_of(alone)
+    left, whole = done(tmp_path / "lost", "sandwich"), result_of(alone)
     assert_same(left["module"], whole["module"], 1e-9)
     assert [record["epoch"] for record in left["journal"]] == [1, 2]
 
