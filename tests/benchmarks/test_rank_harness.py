@@ -94,7 +94,7 @@ def test_ablation_asks_what_rank_trained(call, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(ablation, "VARIANTS", variants)
     monkeypatch.setattr(ablation, "CALIBRATION_NETWORKS", 10)
     for _ in range(2):
-        assert call("ablation", "--on", "fake", "--searches", 2) == 0
+        assert call("ablation", "--samplers", "spos", "--on", "fake", "--searches", 2) == 0
     searches = Journal(tmp_path / "ablation.jsonl").records
     assert [(r["search_seed"], r["variant"]) for r in searches] == list(itertools.product(range(2), variants))
     assert max(r["latency_share"] for r in searches if variants[r["variant"]].cost != "macs") <= 1

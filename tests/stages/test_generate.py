@@ -21,7 +21,9 @@ from hwnas.stages.patience import JUDGED, PATIENCE
 from hwnas.storage import Journal, read_json, write_json
 
 ROUNDS = load_profile("fake").timing.rounds
-TINY = (*QUICK, "--space", Path(__file__).with_name("tiny_space.yaml"), "--supernet-epochs", "2")  # run many times
+SPACE = Path(__file__).with_name("tiny_space.yaml")
+# Every stage is run many times; with a front of several candidates, as a winner has to give way to the next.
+TINY = (*QUICK, "--space", SPACE, "--method", "spos", "--supernet-epochs", "2")
 # What the program prints when it is in the middle of each stage.
 MOMENTS = (
     "== plan",
