@@ -262,7 +262,9 @@ def test_a_file_that_is_too_slow_gives_way_to_the_next(hwnas, unmeasured, monkey
     assert measured["within_budget"]
     assert read_json(run / "selection.json")["winner"]["arch"] != first["arch"]
     assert "breaks a limit by more than 3 %" in done.stderr
-    assert "<h3>Not taken</h3>" in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "<h3>Not taken</h3>" in report
+    assert f"measured beside it, took {measured['device_slowdown']:.2f} times as long as then." in report
 
 
 def test_a_file_that_is_too_slow_for_a_moment_is_measured_again(hwnas, unmeasured, monkeypatch):
