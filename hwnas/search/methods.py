@@ -94,7 +94,7 @@ METHODS: dict[str, Method] = {
         paper="FairNAS, https://arxiv.org/abs/1907.01845",
         trains=Paths("fair"),
         cost="as many as a decision has choices",
-        use="where the ranking of candidates matters more than the time: every choice is trained equally often",
+        use="small spaces, with time: every choice is trained equally often",
     ),
     "sandwich": Method(
         paper="BigNAS, https://arxiv.org/abs/2003.11142",
