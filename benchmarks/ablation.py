@@ -44,7 +44,7 @@ from hwnas.latency.additive import AdditiveCost
 from hwnas.latency.fitting import Fitted
 from hwnas.search import Budget, Limit, RandomSearch
 from hwnas.search.evidence import Floats, mean_interval
-from hwnas.search.methods import DEFAULT
+from hwnas.search.methods import DEFAULT_METHOD
 from hwnas.spaces import op_macs
 from hwnas.stages.predictor import load_predictor
 from hwnas.stages.run import Run, open_run
@@ -71,9 +71,9 @@ class Variant:
     used: float = 0.0  # the least share of the limit that candidates have
 
 
-AS_IT_IS = "default"
+DEFAULT = "default"
 VARIANTS = {
-    AS_IT_IS: Variant(),
+    DEFAULT: Variant(),
     "batch norm as trained": Variant(way=Way(recalibrated=False)),
     "by accuracy, not likelihood": Variant(way=Way(by="accuracy")),
     "10 candidates": Variant(evaluations=10),
@@ -152,7 +152,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--out", type=Path, required=True, help="that of rank.py")
     parser.add_argument("--on", default="host_cpu1_litert_fp32", help="profile of the device whose latency counts")
-    parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=[DEFAULT])
+    parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=[DEFAULT_METHOD])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the super-networks")
     parser.add_argument("--only", default=";".join(VARIANTS), help="searches, with semicolons between")
     parser.add_argument("--searches", type=int, default=20, help="seeds of each search")
@@ -235,7 +235,7 @@ def print_markdown(host: Host, records: Sequence[Record]) -> None:
 
 def row(name: str, records: Sequence[Record]) -> list[str]:
     """The cells of a variant."""
-    own, default = by_search(name, records), by_search(AS_IT_IS, records)
+    own, default = by_search(name, records), by_search(DEFAULT, records)
     accuracy, better, share, broken = (
         float(np.mean([r[key] for r in own.values()]))
         for key in ("accuracy", "better_share", "latency_share", "broken_share")
@@ -243,7 +243,7 @@ def row(name: str, records: Sequence[Record]) -> list[str]:
     differences = [own[key]["accuracy"] - default[key]["accuracy"] for key in own]
     low, high = mean_interval(differences)
     above = f"{100 * np.mean(differences):+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
-    cells = [f"{100 * accuracy:.2f}", "-" if name == AS_IT_IS else above, f"{100 * better:.1f} %"]
+    cells = [f"{100 * accuracy:.2f}", "-" if name == DEFAULT else above, f"{100 * better:.1f} %"]
     return [name, *cells, f"{share:.3f}", f"{100 * broken:.0f} %"]
 
 

@@ -35,7 +35,7 @@ from hwnas.report import read_findings
 from hwnas.report.findings import LABELS, in_time
 from hwnas.report.plots import COLORS
 from hwnas.search.evidence import difference_interval
-from hwnas.search.methods import DEFAULT, METHODS
+from hwnas.search.methods import DEFAULT_METHOD, METHODS
 from hwnas.storage import Journal, Record, exclusive
 
 BUDGETS = (0.5, 0.8)  # of the median network
@@ -72,7 +72,12 @@ def main() -> None:
     add_arguments(parser)
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="shares of the median latency")
-    parser.add_argument("--method", choices=sorted(METHODS), default=DEFAULT, help="all train equally many networks")
+    parser.add_argument(
+        "--method",
+        choices=sorted(METHODS),
+        default=DEFAULT_METHOD,
+        help="of the search; sandwich has a fourth of the epochs",
+    )
     parser.add_argument("--budget-use", type=float, help="least share of the budget that candidates use; hwnas' own")
     parser.add_argument("--baselines", default=",".join(BASELINES), help="published networks, by commas")
     parser.add_argument("--figure", type=Path, help="where to write the figure; wants kaleido and a Chrome")

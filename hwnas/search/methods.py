@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Candidates = Literal["evolution", "sampled", "random"]
-DEFAULT = "sandwich"
-EPOCHS = 60  # of a super-network of which a step trains one network
+DEFAULT_METHOD = "sandwich"
+DEFAULT_EPOCHS = 60  # of a super-network of which a step trains one network
 BY_REWARD = ("reinforce", "controller")  # ways of training probabilities that ask what a network is worth
 
 
@@ -46,8 +46,8 @@ class Method:
 
     @property
     def epochs(self) -> int:
-        """Of the super-network, where the user does not say: as many of several paths cost what `EPOCHS` of one do."""
-        return EPOCHS // self.paths
+        """Of the super-network, where the user does not say: they cost what DEFAULT_EPOCHS of one path do."""
+        return DEFAULT_EPOCHS // self.paths
 
     @property
     def candidates(self) -> Candidates:

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from hwnas.errors import UserError
 from hwnas.objective import ADAPTIVE, COST, HARD, HARD_ABOVE, LATENCY, LATENCY_LOSSES, LOSSES, NONE, REWARDS, named
-from hwnas.search.methods import DEFAULT, EPOCHS, METHODS
+from hwnas.search.methods import DEFAULT_EPOCHS, DEFAULT_METHOD, METHODS
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
@@ -76,7 +76,7 @@ class RunConfig:
     table: str | None = None
     interpolate: bool = False
     calibration_networks: int = 20
-    method: str = DEFAULT
+    method: str = DEFAULT_METHOD
     reward: str = HARD
     objective: str | None = None
     latency_loss: str = ADAPTIVE
@@ -293,6 +293,9 @@ def defaults() -> dict[str, str]:
         for number in ("weight", "exponent")
     }
     rank_epochs = "as many as all of them together cost no more than the winner's training"
-    fewer = [f"{method.epochs} with {name}" for name, method in METHODS.items() if method.epochs != EPOCHS]
-    epochs = {"supernet_epochs": ", ".join([*fewer, f"{EPOCHS} with any other method"]), "rank_epochs": rank_epochs}
+    fewer = [f"{method.epochs} with {name}" for name, method in METHODS.items() if method.epochs != DEFAULT_EPOCHS]
+    epochs = {
+        "supernet_epochs": ", ".join([*fewer, f"{DEFAULT_EPOCHS} with any other method"]),
+        "rank_epochs": rank_epochs,
+    }
     return shown | switches | numbers | epochs | {"lr": rates, "supernet_lr": rates}

@@ -8,8 +8,8 @@ from hwnas.errors import UserError
 from hwnas.footprint import METRICS
 from hwnas.stages.export import file_key
 from hwnas.stages.limits import TOLERANCE, TOLERANCE_PCT, broken_limit
-from hwnas.stages.networks import NetworkId, footprint_of, measure_together, network_of
-from hwnas.stages.patience import JUDGED, SENTINEL, Seen, seen, sentinel_of, settled
+from hwnas.stages.networks import NetworkId, footprint_of, network_of
+from hwnas.stages.patience import JUDGED, Seen, sentinel_of, settled
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import checkpoint_name
@@ -74,8 +74,7 @@ def _measured(run: Run, path: Path, profile: Profile, selection: Record, budget_
     sentinel = sentinel_of(run, network_of(run, winner), budget_ms)
 
     def sweep() -> Seen:
-        networks = {**baselines, SENTINEL: sentinel.network}
-        return seen(measure_together({JUDGED: path}, profile, networks), sentinel)
+        return sentinel.sweep({JUDGED: path}, baselines, profile)
 
     what = f"{path.name}, whose network took {winner['measured_ms']:.4g} ms when it was chosen,"
     return settled(sweep(), sweep, budget_ms, profile, AGAIN, what)

@@ -7,23 +7,16 @@ judged. While it takes so much longer than it took then that this alone breaks t
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hwnas.devices import Measurement, Profile
 from hwnas.errors import UserError
 from hwnas.stages.limits import TOLERANCE
-from hwnas.stages.networks import NetworkId
+from hwnas.stages.networks import NetworkId, measure_together
 from hwnas.stages.run import Run, say
 
 PATIENCE = 10  # sweeps more, while the device is to blame
 JUDGED, SENTINEL = "winner", "sentinel"  # labels in a sweep
-
-
-@dataclass(frozen=True)
-class Sentinel:
-    """A network and its median when the predictor was fitted, of which the budget is a latency."""
-
-    network: NetworkId
-    then_ms: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,19 @@ class Seen:
         return self.all[JUDGED].median_ms
 
 
+@dataclass(frozen=True)
+class Sentinel:
+    """A network and its median when the predictor was fitted, of which the budget is a latency."""
+
+    network: NetworkId
+    then_ms: float
+
+    def sweep(self, files: Mapping[str, Path], networks: Mapping[str, NetworkId], profile: Profile) -> Seen:
+        """Files and networks, JUDGED among them, measured together with this one."""
+        measured = measure_together(files, profile, {**networks, SENTINEL: self.network})
+        return Seen(measured, measured[SENTINEL].median_ms / self.then_ms)
+
+
 def sentinel_of(run: Run, network: NetworkId, near_ms: float) -> Sentinel:
     """Of the networks that the run's predictor was fitted on the one whose latency is nearest.
 
@@ -52,11 +58,6 @@ def sentinel_of(run: Run, network: NetworkId, near_ms: float) -> Sentinel:
     return Sentinel(replace(network, arch=tuple(nearest["arch"])), float(nearest["measured_ms"]))
 
 
-def seen(measured: Mapping[str, Measurement], sentinel: Sentinel) -> Seen:
-    """A sweep that had the sentinel in it."""
-    return Seen(measured, measured[SENTINEL].median_ms / sentinel.then_ms)
-
-
 def settled(first: Seen, again: Callable[[], Seen], budget_ms: float, profile: Profile, times: int, what: str) -> Seen:
     """`first`, or of more sweeps the fastest: at most so many while the budget is broken, and a while apart.
 
@@ -64,10 +65,10 @@ def settled(first: Seen, again: Callable[[], Seen], budget_ms: float, profile: P
     the budget, whatever is measured.
     """
     found, last, wait_s = first, first, profile.timing.drift_wait_s
-    for number in range(max(times, PATIENCE)):
+    for number in range(PATIENCE + 1):
         is_slow = _is_slow(last, budget_ms, profile)
-        if found.ms <= TOLERANCE * budget_ms or (number >= times and not is_slow):
-            return found
+        if found.ms <= TOLERANCE * budget_ms or number >= (PATIENCE if is_slow else times):
+            break
         say(
             f"{what} takes {found.ms:.4g} ms, over the budget of {budget_ms:.4g} ms{f', but {_slow(last)}' * is_slow}, "
             f"so it is measured again in {wait_s:g} s"
@@ -75,7 +76,7 @@ def settled(first: Seen, again: Callable[[], Seen], budget_ms: float, profile: P
         time.sleep(wait_s)
         last = again()
         found = min(found, last, key=lambda sweep: sweep.ms)
-    if found.ms > TOLERANCE * budget_ms and _is_slow(last, budget_ms, profile):
+    if is_slow:
         raise UserError(
             f"{what} takes {found.ms:.4g} ms, over the budget of {budget_ms:.4g} ms, but {_slow(last)}, so nothing is "
             "decided: let the device come to rest, then run the same command again; if it stays as slow, what was "

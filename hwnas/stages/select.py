@@ -11,14 +11,13 @@ from hwnas.stages.limits import TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import (
     CANDIDATES,
     NetworkId,
-    measure_together,
     measured_footprints,
     measured_in_turn_ms,
     measured_ms,
     network_of,
     own_network,
 )
-from hwnas.stages.patience import JUDGED, SENTINEL, Seen, seen, sentinel_of, settled
+from hwnas.stages.patience import JUDGED, Seen, sentinel_of, settled
 from hwnas.stages.predictor import load_budget_ms
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -105,7 +104,7 @@ def _settled_ms(run: Run, budget_ms: float, network: NetworkId, measured_ms: flo
     profile, sentinel = load_profile(run.config.on), sentinel_of(run, network, budget_ms)
 
     def again() -> Seen:
-        return seen(measure_together({}, profile, {JUDGED: network, SENTINEL: sentinel.network}), sentinel)
+        return sentinel.sweep({}, {JUDGED: network}, profile)
 
     first = Seen({JUDGED: Measurement((measured_ms,))})
     what = f"measured, a candidate predicted at {predicted_ms:.4g} ms"

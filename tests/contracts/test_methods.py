@@ -61,7 +61,8 @@ def test_every_part_of_a_method_is_there():
     for method in METHODS.values():
         match method.trains:
             case Paths(sampler=sampler):
-                assert sampler in PATH_SAMPLERS
+                drawn = PATH_SAMPLERS[sampler](space_of("proxyless_small"), random.Random(0), lambda arch: 1.0)
+                assert method.paths in (1, len(drawn))  # 1 also where the number is the space's
             case Probabilities(relaxation=relaxation):
                 assert relaxation in WAYS
                 assert (relaxation in BY_REWARD) == (relaxation not in RELAXATIONS)
