@@ -1,18 +1,19 @@
 """Every search method where the truth is known: does it find the top, and is it better than as much random search?
 
-python benchmarks/ground_truth.py --out runs/truth [--data ../shared/data] [--seeds 5] [--only spos] [--tables-only]
-python benchmarks/ground_truth.py --out runs/truth --only proxyless --warm-ups 0 0.5
+python benchmarks/ground_truth.py --out runs/truth [--data ../shared/data] [--seeds 5] [--only spos] [--parts tables]
+python benchmarks/ground_truth.py --out runs/truth --parts toy --only proxyless --warm-ups 0 0.5
 
-Tables: spaces whose networks others trained. An accuracy is looked up, so only what asks for rewards takes part. The
-toy chain: every network was trained from scratch by toy_chain.py; every method runs as `hwnas search` runs it, with
-its super-network, and its pick is looked up; with --warm-ups also with other shares of the steps for weights alone.
-results.jsonl under --out has a line a search: what is there is not run again.
+tables: spaces whose networks others trained. An accuracy is looked up, so only what asks for rewards takes part. toy:
+every network of a small chain was trained from scratch by toy_chain.py; every method runs as `hwnas search` runs it,
+with its super-network, and its pick is looked up; with --warm-ups also with other shares of the steps for weights
+alone. images: as toy, in one of the tables' spaces with super-networks of the images that its networks were trained on,
+and with equally many path-steps for every method. results.jsonl under --out has a line a search: what is there is not
+run again.
 """
 
 import argparse
 import itertools
-import random
-import shutil
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -21,13 +22,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import toy_chain
+from grounds import Ground, chain, found_by, missing, ranked, toy
 from torch import Tensor, nn
-from truth import TABLES, Truth, Values
+from truth import TABLES, Truth
 
 from hwnas.datasets import ImageSet
-from hwnas.latency import kendall_tau
 from hwnas.nn import Compute
-from hwnas.objective import hard_limits, quality
+from hwnas.objective import hard_limits
 from hwnas.search import (
     METHODS,
     STRATEGIES,
@@ -41,10 +42,6 @@ from hwnas.search import (
 )
 from hwnas.search.evidence import mean_interval
 from hwnas.spaces import Arch
-from hwnas.stages import feasible, fit, plan, profile
-from hwnas.stages import search as search_stage
-from hwnas.stages.limits import load_limits
-from hwnas.stages.run import Run, open_run
 from hwnas.storage import Journal, Record, exclusive
 from hwnas.supernet import ArchitectureConfig, ArchitectureTraining
 
@@ -53,9 +50,9 @@ EVALUATIONS = 100  # look-ups of a search in a table
 TRAINING_SHARE = 0.7  # of these, by methods that train probabilities; the rest are their candidates
 GENERATIONS = 4
 SCORED = 2000  # "images" in which a looked-up accuracy is told
-TOY = {"population": 8, "generations": 3, "recalibration_batches": 2}
+PARTS = ("tables", "toy", "images")
 TOY_EPOCHS = 36  # of a super-network; as many networks as these epochs suffice for are trained from scratch
-DRAWS = 2000
+IMAGE_EPOCHS = 24  # of one that is trained a path at a time
 
 
 class LookedUp(nn.Module):
@@ -80,8 +77,9 @@ def main() -> None:
     parser.add_argument(
         "--warm-ups", nargs="+", type=float, default=[], help="shares of the steps, beside a method's own"
     )
-    parser.add_argument("--tables-only", action="store_true")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--toy-epochs", type=int, default=TOY_EPOCHS, help="of a super-network of the toy chain")
+    parser.add_argument("--image-epochs", type=int, default=IMAGE_EPOCHS, help="of one on images, a path at a time")
     options = parser.parse_args()
     if options.toy_epochs % toy_chain.EPOCHS:
         parser.error(f"--toy-epochs is {options.toy_epochs}, no multiple of the {toy_chain.EPOCHS} of one network")
@@ -89,23 +87,20 @@ def main() -> None:
     toy_chain.register()
     with exclusive(options.out):
         journal = Journal(options.out / "results.jsonl")
-        for name, load in TABLES.items():
+        for name, load in TABLES.items() if "tables" in options.parts else ():
             in_table(name, load(options.data), options.seeds, journal)
-        if not options.tables_only:
+        for ground in grounds(options):
             methods = [*options.only, *warmed_up(options.only, options.warm_ups)]
-            in_toy_chain(options.out, methods, options.seeds, options.toy_epochs, journal)
+            on_ground(ground, options.out, methods, options.seeds, journal)
     print_markdown(journal.records)
 
 
-def missing(
-    journal: Journal, space: str, methods: Sequence[str], seeds: int, epochs: int | None = None
-) -> Iterator[tuple[str, int]]:
-    """What is not in the journal yet, all methods of one seed before the next seed. epochs: of a super-network."""
-    done = {(r["method"], r["seed"]) for r in journal.records if (r["space"], r.get("epochs")) == (space, epochs)}
-    todo = [(method, seed) for seed in range(seeds) for method in methods if (method, seed) not in done]
-    for number, (method, seed) in enumerate(todo, start=1):
-        print(f"{space}: {method}, seed {seed}, {number} of {len(todo)}", flush=True)
-        yield method, seed
+def grounds(options: argparse.Namespace) -> Iterator[Ground]:
+    """Those asked for in which super-networks are trained."""
+    if "toy" in options.parts:
+        yield toy(options.toy_epochs)
+    if "images" in options.parts:
+        yield chain(options.data, options.out, options.image_epochs)
 
 
 # Tables
@@ -115,7 +110,7 @@ def in_table(name: str, truth: Truth, seeds: int, journal: Journal) -> None:
     """Random search, evolution, and each method that trains probabilities by rewards."""
     budget = truth.budget()
     by_reward = [m for m, method in METHODS.items() if probabilities_by_reward(m) is not None and method.asks_reward]
-    for method, seed in missing(journal, name, [*STRATEGIES, *by_reward], seeds):
+    for method, seed in missing(journal.records, name, [*STRATEGIES, *by_reward], seeds):
         if method in STRATEGIES:
             asked = looked_up(strategy_of(method, budget, seed), budget, truth, EVALUATIONS)
         else:
@@ -135,11 +130,6 @@ def strategy_of(name: str, budget: Budget, seed: int) -> Strategy:
 
 def within(truth: Truth, budget: Budget) -> list[float]:
     return [accuracy for arch, accuracy in truth.accuracy.items() if budget.holds(arch)]
-
-
-def ranked(accuracy: float, accuracies: Sequence[float]) -> Record:
-    """Which share of the networks within the limit is better."""
-    return {"better_share": sum(other > accuracy for other in accuracies) / len(accuracies)}
 
 
 def probabilities_by_reward(method: str) -> Probabilities | None:
@@ -173,7 +163,7 @@ def by_rewards(method: str, budget: Budget, truth: Truth, seed: int) -> list[Arc
     return net.asked + looked_up(strategy, budget, truth, EVALUATIONS - len(net.asked))
 
 
-# The toy chain
+# With super-networks
 
 
 def warmed_up(methods: Sequence[str], shares: Sequence[float]) -> list[str]:
@@ -186,60 +176,11 @@ def warmed_up(methods: Sequence[str], shares: Sequence[float]) -> list[str]:
     return found
 
 
-def in_toy_chain(out: Path, methods: Sequence[str], seeds: int, epochs: int, journal: Journal) -> None:
+def on_ground(ground: Ground, out: Path, methods: Sequence[str], seeds: int, journal: Journal) -> None:
     """Every method's own search stage, with super-network and as many random candidates beside the method's."""
-    truth = {arch: statistics.fmean(found) for arch, found in toy_chain.accuracies().items()}
-    for method, seed in missing(journal, toy_chain.NAME, methods, seeds, epochs):
-        run = searched(out / f"{epochs}-epochs", method, seed, epochs)
-        budget, trials = load_limits(run, run.space), run.journal("trials.jsonl").records
-        accuracies = [accuracy for arch, accuracy in truth.items() if budget.holds(arch)]
-        drawn = [t for t in trials if t["strategy"] == "random"]
-        own = [t for t in trials if t["strategy"] != "random"] or drawn
-        found, by_chance = (truth[pick(candidates)] for candidates in (own, drawn))
-        told = {"epochs": epochs, "evaluations": len(own), "accuracy": found, "random_accuracy": by_chance}
-        scratch = scratch_accuracy(budget, truth, seed, epochs // toy_chain.EPOCHS)
-        order = [(quality(t), truth[tuple(t["arch"])]) for t in drawn]
-        tau = kendall_tau(*np.array(order).T)
-        journal.append(
-            {"space": toy_chain.NAME, "method": method, "seed": seed, **told, "scratch_accuracy": scratch, "tau": tau}
-            | ranked(found, accuracies)
-        )
-        shutil.rmtree(run.path)
-
-
-def searched(out: Path, method: str, seed: int, epochs: int) -> Run:
-    """A run up to the end of the search; latencies are the fake device's."""
-    base = open_run(out / f"base{seed}", {**toy_chain.OPTIONS, **TOY, "supernet_epochs": epochs, "seed": seed})
-    if not base.file("feasible.json").exists():
-        for stage in (plan, profile, fit, feasible):
-            stage.run_stage(base)
-        base.write("compute.json", asdict(toy_chain.COMPUTE))
-    path = out / f"{method}-{seed}"
-    if not path.exists():
-        shutil.copytree(base.path, path.with_suffix(".part"))
-        path.with_suffix(".part").rename(path)
-    run = open_run(path, {"method": method})
-    search_stage.run_stage(run)
-    return run
-
-
-def pick(trials: Sequence[Record]) -> Arch:
-    """What a search returns: the first of the highest quality by the super-network."""
-    return tuple(max(trials, key=quality)["arch"])
-
-
-def scratch_accuracy(budget: Budget, truth: Values, seed: int, networks: int) -> float:
-    """What the best of so many random networks gets on average, each trained from scratch once.
-
-    Chosen by one training, told by all: the best of a few by one is not quite the best.
-    """
-    rng, by_seed = random.Random(f"scratch/{seed}"), toy_chain.accuracies()
-    allowed = [arch for arch in truth if budget.holds(arch)]
-    picks = []
-    for _ in range(DRAWS):
-        drawn = rng.sample(allowed, networks)
-        picks.append(truth[max(drawn, key=lambda arch: rng.choice(by_seed[arch]))])
-    return statistics.fmean(picks)
+    for method, seed in missing(journal.records, ground.name, methods, seeds, ground.epochs):
+        found = found_by(ground, out / f"{ground.options['space']}-{ground.epochs}-epochs", method, seed)
+        journal.append({"space": ground.name, "method": method, "seed": seed, **found})
 
 
 # What came out
@@ -250,16 +191,20 @@ def print_markdown(records: Sequence[Record]) -> None:
     for space, epochs in dict.fromkeys((r["space"], r.get("epochs")) for r in records):
         mine = [r for r in records if (r["space"], r.get("epochs")) == (space, epochs)]
         trained = f", {epochs} epochs" if epochs else ""
-        print(f"\n{space}{trained}: {len({r['seed'] for r in mine})} seeds, {mine[0]['evaluations']} evaluations")
-        print(
-            "\n| method | in the top 5 % | better networks, median | accuracy | above random search | beats it |",
-            end="",
-        )
-        has_scratch = "scratch_accuracy" in mine[0]
-        print(" above training from scratch | beats it | tau |" if has_scratch else "")
-        print("|" + "---|" * (9 if has_scratch else 6))
+        print(f"\n{space}{trained}: {len({r['seed'] for r in mine})} seeds, {mine[0]['evaluations']} evaluations\n")
+        titles = ["method", "in the top 5 %", "better networks, median", "accuracy", *further(mine)]
+        print("|", " | ".join(titles), "|")
+        print("|" + "---|" * len(titles))
         for method in dict.fromkeys(r["method"] for r in mine):
             print("|", " | ".join(row(method, [r for r in mine if r["method"] == method], mine)), "|")
+
+
+def further(records: Sequence[Record]) -> list[str]:
+    """Titles of the columns that a space has beside those of all."""
+    if "tau" not in records[0]:
+        return ["above random search", "beats it"]
+    other = "training from scratch" if "scratch_accuracy" in records[0] else "`random`"
+    return ["above random candidates", "beats them", f"above {other}", "beats it", "tau", "CPU time, median"]
 
 
 def row(method: str, records: Sequence[Record], all_records: Sequence[Record]) -> list[str]:
@@ -268,16 +213,20 @@ def row(method: str, records: Sequence[Record], all_records: Sequence[Record]) -
     share, accuracy = (statistics.median(r["better_share"] for r in records), [r["accuracy"] for r in records])
     cells = [method, f"{top} of {len(records)}", f"{100 * share:.1f} %", f"{100 * statistics.fmean(accuracy):.2f}"]
     by_chance = {r["seed"]: r["accuracy"] for r in all_records if r["method"] == "random"}
-    cells += compared(method, [r["accuracy"] - r.get("random_accuracy", by_chance.get(r["seed"])) for r in records])
-    if "scratch_accuracy" in records[0]:
-        cells += compared("", [r["accuracy"] - r["scratch_accuracy"] for r in records])
-        cells.append(f"{statistics.fmean(r['tau'] for r in records):.2f}")
-    return cells
+    others = [by_chance.get(r["seed"], math.nan) for r in records]
+    if "tau" not in records[0]:
+        return cells + compared(accuracy, others)
+    cells += compared(accuracy, [r["random_accuracy"] for r in records])
+    cells += compared(accuracy, [r.get("scratch_accuracy", other) for r, other in zip(records, others, strict=True)])
+    times_s = [s for r in records if not math.isnan(s := r.get("cpu_s", math.nan))]
+    time_told = f"{statistics.median(times_s):.0f} s" if times_s else "-"
+    return [*cells, f"{statistics.fmean(r['tau'] for r in records):.2f}", time_told]
 
 
-def compared(method: str, differences: Sequence[float]) -> list[str]:
-    """The mean difference with its interval, and whether all of that is above 0."""
-    if method == "random":
+def compared(accuracies: Sequence[float], others: Sequence[float]) -> list[str]:
+    """The mean difference with its interval, and whether all of that is above 0; `-` where they are the same."""
+    differences = [a - b for a, b in zip(accuracies, others, strict=True) if not math.isnan(b)]
+    if not any(differences):
         return ["-", "-"]
     low, high = mean_interval(differences)
     told = f"{100 * statistics.fmean(differences):+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"

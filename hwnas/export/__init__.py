@@ -17,7 +17,7 @@ from hwnas.export.export import (
 )
 from hwnas.export.golden import write_golden
 from hwnas.export.kit import Filled, fill_kit
-from hwnas.export.measuring import measure_files, measured_on
+from hwnas.export.measuring import measure_exported, measured_on
 from hwnas.export.preprocessing import Preprocessing
 from hwnas.export.sources import Brought, bring
 from hwnas.export.targets import Target, load_target, target_names
@@ -38,7 +38,7 @@ __all__ = [
     "fill_kit",
     "load_target",
     "logits_of",
-    "measure_files",
+    "measure_exported",
     "measured_on",
     "model_card",
     "model_path",

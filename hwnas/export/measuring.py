@@ -26,7 +26,7 @@ def variant(profile: Profile, runtime: str, threads: int) -> Profile:
     return profile.model_copy(update=changed)
 
 
-def measure_files(files: Files, profile: Profile, report: Report) -> dict[str, dict[str, Any]]:
+def measure_exported(files: Files, profile: Profile, report: Report) -> dict[str, dict[str, Any]]:
     """By key: `latency_ms` by number of threads, `load_ms`, `peak_memory_mb`; `errors` where one is not known."""
     found: dict[str, dict[str, Any]] = {key: {"latency_ms": {}} for key in files}
     for runtime in sorted({runtime for runtime, _ in files.values()}):

@@ -127,6 +127,7 @@ def measure_rows(
 
         @functools.cache
         def file_of(key: str) -> Path:
+            progress(0, len(rows) * profile.timing.rounds, f"building {number_of[key] + 1} of {len(rows)}")
             return build_model(rows[key], profile, folder, f"model{number_of[key]}")
 
         _measure(list(rows), middling(rows), file_of, profile, table, seed, progress)
@@ -162,8 +163,7 @@ def _measure(
         progress(0, len(lacking) * profile.timing.rounds, gates)
     with device.session() as session:
         for _ in range(SWEEPS):
-            for number, key in enumerate(lacking):  # beforehand, so that the device is not kept waiting
-                progress(0, len(lacking) * profile.timing.rounds, f"building {number + 1} of {len(lacking)}")
+            for key in lacking:  # beforehand, so that the device is not kept waiting
                 file_of(key)
             Sweep(keys, sentinel, file_of, table, profile.timing, device, session, seed, progress).run()
             lacking = unfinished(keys, profile, table)

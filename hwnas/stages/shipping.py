@@ -24,7 +24,7 @@ from hwnas.export import (
     convert_for_apple,
     load_target,
     logits_of,
-    measure_files,
+    measure_exported,
     measured_on,
     model_card,
     reduce,
@@ -272,7 +272,7 @@ def _measured(profile: Profile, sound: Mapping[str, Exported], folder: Path, rep
     if profile.device == "fake":
         return {}
     files = {key: (file.runtime, folder / file.path) for key, file in sound.items() if file.runtime in RUNTIMES}
-    return measure_files(files, profile, lambda what: report(len(sound), len(sound) + 1, f"measuring {what}"))
+    return measure_exported(files, profile, lambda what: report(len(sound), len(sound) + 1, f"measuring {what}"))
 
 
 def _write_golden(folder: Path, pixels: NDArray[np.uint8], ref: Reference, sound: Mapping[str, Exported]) -> None:
