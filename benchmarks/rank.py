@@ -155,7 +155,7 @@ def judged(truth: Truth, asked: Asked, way: Way, wanted: dict[str, int], seed: i
     for name, share in LIMITS.items():
         budget, population = truth.macs_budget(share), wanted["population"]
         strategy = evolution(budget, population, seed)
-        arch = best_of(strategy, budget, asked, way, population * GENERATIONS)
+        (arch,) = best_of(strategy, budget, asked, way, population * GENERATIONS)
         picks[name] = true_rank(truth, budget, arch)
     ends = {"mean": float(said.mean()), "lowest": float(said.min()), "highest": float(said.max())}
     return {**agreement(truth, archs, said), "said": ends, **picks}

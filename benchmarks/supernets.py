@@ -5,7 +5,7 @@ For rank.py and ablation.py. Imports neither a device nor its packages.
 
 import copy
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,10 +20,11 @@ from hwnas.errors import UserError
 from hwnas.nn import Compute
 from hwnas.nn.compute import Precision
 from hwnas.objective import Metrics, hard_limits, quality
-from hwnas.search import METHODS, Budget, Evolution, EvolutionConfig, Paths, Strategy, Trial, search
+from hwnas.search import METHODS, Budget, Evolution, EvolutionConfig, Paths, Strategy, search
 from hwnas.spaces import Arch, Space
+from hwnas.stages.computing import load_compute, workers
 from hwnas.stages.run import Run, open_run
-from hwnas.stages.search import RECALIBRATION_BATCH, load_compute, workers
+from hwnas.stages.search import RECALIBRATION_BATCH
 from hwnas.storage import Journal, Record, read_json, write_json
 from hwnas.supernet import PATH_SAMPLERS, PathJudge, calibration_batches, supernet_training
 from hwnas.train import Judged
@@ -212,20 +213,20 @@ def evolution(budget: Budget, population: int, seed: int) -> Evolution:
     return Evolution(budget, seed, EvolutionConfig(population, max(2, population // 5)))
 
 
-def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluations: int) -> Arch:
-    """What a search returns: the best by the super-network, of equally good ones that of the lowest cost."""
+def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluations: int, count: int = 1) -> list[Arch]:
+    """What a search finds, as many as asked and the best by the super-network first, within the limits.
+
+    Of equally good ones the cheaper first, as `hwnas select` takes them.
+    """
 
     def evaluate(archs: Sequence[Arch]) -> Iterator[Metrics]:
         return ({**asked.metrics(arch, way), **budget.metrics(arch)} for arch in archs)
 
-    return pick(search(strategy, evaluate, hard_limits(budget.by_metric), evaluations), budget)
-
-
-def pick(trials: Iterable[Trial], budget: Budget) -> Arch:
-    """Of those within the limits the best; of equally good ones the cheapest, as `hwnas select` takes."""
     metric = budget.limits[0].metric
+    trials = search(strategy, evaluate, hard_limits(budget.by_metric), evaluations)
     allowed = [trial for trial in trials if budget.holds(trial.arch)]
-    return max(allowed, key=lambda t: (quality(t.metrics), -t.metrics[metric])).arch
+    allowed.sort(key=lambda t: (-quality(t.metrics), t.metrics[metric]))
+    return list(dict.fromkeys(trial.arch for trial in allowed))[:count]
 
 
 def true_rank(truth: Truth, budget: Budget, arch: Arch) -> Record:

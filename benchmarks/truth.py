@@ -4,8 +4,8 @@ Imports neither a device nor its packages: super-networks are also compared with
 """
 
 import csv
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,11 @@ class Truth:
     space: Space
     accuracy: Values
     graphs: Mapping[Arch, Hashable]  # equal for architectures that are one network
+    trainings: Mapping[Arch, Sequence[float]] = field(default_factory=dict)  # what each of several came to, if known
+
+    def training(self, arch: Arch, number: int) -> float:
+        """What one of its trainings came to."""
+        return self.trainings[arch][number % len(self.trainings[arch])]
 
     @cached_property
     def predictor(self) -> TablePredictor:
@@ -62,10 +67,14 @@ def nas_bench_macro(data: Path) -> Truth:
     """
     space, names = build_space(SpaceConfig("nas_bench_macro", 32, 10)), ("skip", "k3e3", "k5e6")
     with (data / "nas_bench_macro/nas_bench_macro_cifar10.csv").open() as file:
-        rows = {row["arch"]: float(row["mean_acc"]) / 100 for row in csv.DictReader(file)}
-    accuracy = {space.from_names(tuple(names[int(d)] for d in digits)): found for digits, found in rows.items()}
-    graphs = {arch: tuple(str(spec) for spec in space.ops(arch) if not is_free(spec)) for arch in accuracy}
-    return Truth(space, accuracy, graphs)
+        rows = list(csv.DictReader(file))
+    archs = [space.from_names(tuple(names[int(digit)] for digit in row["arch"])) for row in rows]
+    accuracy = {arch: float(row["mean_acc"]) / 100 for arch, row in zip(archs, rows, strict=True)}
+    graphs = {arch: tuple(str(spec) for spec in space.ops(arch) if not is_free(spec)) for arch in archs}
+    trainings = {
+        arch: [float(row[f"acc{number}"]) / 100 for number in (1, 2, 3)] for arch, row in zip(archs, rows, strict=True)
+    }
+    return Truth(space, accuracy, graphs, trainings)
 
 
 def nas_bench_201(data: Path) -> Truth:

@@ -81,6 +81,9 @@ def _stage_options(
     population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,
     generations: Annotated[int | None, typer.Option(help="Generations of the evolution.")] = None,
     recalibration_batches: Annotated[int | None, typer.Option(help="Batches of 128 for batch norm.")] = None,
+    finalists: Annotated[
+        int | None, typer.Option(help="Best candidates that are trained for a while, to choose by it; 1: none.")
+    ] = None,
     robust: Annotated[bool | None, typer.Option(help="Rank candidates by corrupted images as well.")] = None,
     baselines: Annotated[str | None, typer.Option(help="Published networks to compare with, or none.")] = None,
     train_epochs: Annotated[int | None, typer.Option(help="Epochs of the winner and the baselines.")] = None,

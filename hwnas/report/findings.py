@@ -31,6 +31,7 @@ class Findings:
     trust: Record
     too_slow: list[Record]  # winners whose exported file broke the budget
     trials: list[Record]
+    finalists: list[Record]
     supernet: list[Record]
     events: list[Record]
     curves: dict[str, list[Record]]  # epochs of each training, by the name of its journal
@@ -100,6 +101,7 @@ def read_findings(run: Path) -> Findings:
         trust=_record(run, "trust.json"),
         too_slow=too_slow,
         trials=_lines(run / "trials.jsonl"),
+        finalists=_record(run, "front.json").get("finalists", {}).get("networks", []),
         supernet=_lines(run / "supernet.jsonl"),
         events=_lines(run / "events.jsonl"),
         curves={path.stem: _lines(path) for path in sorted(run.glob("train/*.jsonl"))},

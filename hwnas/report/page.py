@@ -7,6 +7,7 @@ from pathlib import Path
 import plotly.offline
 
 from hwnas.footprint import METRICS
+from hwnas.objective import worth
 from hwnas.report.findings import (
     Findings,
     in_mb,
@@ -86,6 +87,30 @@ def _result(found: Findings) -> str:
     ]
     layers_table = "<h3>Layers</h3>" + table(["network", "choices by stage"], chosen) if chosen else ""
     return table(HEADINGS, rows_of(found), numbers_from=2) + paragraph(f"{text} {undecided(found)}") + layers_table
+
+
+def _finalists(found: Findings) -> str:
+    """What training said of the best candidates, and where the super-network had them."""
+    if not found.finalists:
+        return ""
+    by_supernet = sorted(found.finalists, key=worth, reverse=True)
+    names = [d.name for d in found.decisions]
+
+    def row(finalist: Record) -> list[object]:
+        known = zip(found.decisions, finalist["arch"], strict=bool(names))
+        layers_of = _chosen(names, [decision.choices[chosen] for decision, chosen in known])
+        alone, place = finalist["alone"], 1 + by_supernet.index(finalist)
+        said = [f"{judged[key]:.4f}" for judged in (finalist, alone) for key in ("likelihood", "accuracy")]
+        by = " and ".join(finalist["strategies"])
+        return [by, layers_of, *said[:2], place, *said[2:], in_ms(finalist["latency_ms"])]
+
+    text = (
+        f"The best candidates, each trained from scratch for {found.finalists[0]['alone']['epochs']} epochs, the best "
+        "by that first: in this order they were measured, and the first that kept the limits was taken."
+    )
+    trained = ("likelihood, trained", "accuracy, trained")
+    headings = ["found by", "layers", "likelihood", "accuracy", "place", *trained, "predicted"]
+    return "<h3>Finalists</h3>" + paragraph(text) + table(headings, map(row, found.finalists), numbers_from=2)
 
 
 def _feasibility(found: Findings) -> str:
@@ -202,7 +227,7 @@ def _configuration(found: Findings) -> str:
 
 SECTIONS: dict[str, Callable[[Findings], str]] = {
     "Result": _result,
-    "Candidates and Pareto front": lambda found: pareto(found) + further_goals(found),
+    "Candidates and Pareto front": lambda found: pareto(found) + further_goals(found) + _finalists(found),
     "Evolution against random search": best_so_far,
     "Can this search be trusted?": _trust,
     "Where the searched network spends its time": layers,

@@ -48,6 +48,7 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
     "precision": ("compute.json",),
     # how to go on is asked each time
     **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change", "rank_networks", "rank_epochs"), ()),
+    "finalists": ("selection.json",),
 }
 
 
@@ -87,6 +88,7 @@ class RunConfig:
     population: int = 50
     generations: int = 4
     recalibration_batches: int = 4
+    finalists: int = 1
     robust: bool = False
     baselines: str = "mobilenet_v2"
     train_epochs: int = 60
@@ -247,7 +249,7 @@ class RunConfig:
 LEAST = {
     **dict.fromkeys(("calibration_networks", "batch_size", "population"), 2),
     **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches"), 1),
-    **dict.fromkeys(("train_epochs", "rank_epochs", "attempts"), 1),
+    **dict.fromkeys(("train_epochs", "rank_epochs", "attempts", "finalists"), 1),
     **dict.fromkeys(("seed", "rank_networks"), 0),
     "resolution": 1,
 }

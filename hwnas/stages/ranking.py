@@ -11,9 +11,10 @@ from hwnas.nn import Compute
 from hwnas.search.evidence import kendall_interval
 from hwnas.spaces import Arch, Space, macs
 from hwnas.stages.config import FEWEST_RANKED
+from hwnas.stages.finals import in_order, needed_front
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
-from hwnas.stages.train import checkpoint_name, train_from_scratch
+from hwnas.stages.train import affordable_epochs, checkpoint_name, train_from_scratch
 from hwnas.storage import Journal, Record, read_json
 from hwnas.supernet import PathJudge
 
@@ -32,7 +33,8 @@ def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
     if len(drawn) < FEWEST_RANKED:
         return {"why": f"{space.name} has {space.size} networks, too few for an order"}
     chosen = spread(candidates(run, drawn, paths), run.config.rank_networks)
-    epochs = run.config.rank_epochs or affordable_epochs(run, space, chosen)
+    best, macs_of = in_order(needed_front(run))[0], [macs(space.ops(tuple(n["arch"]))) for n in chosen]
+    epochs = run.config.rank_epochs or affordable_epochs(run, best, macs_of, COST_SHARE)
     if not epochs:
         return {
             "why": f"an epoch of each of {len(chosen)} networks costs more than the winner's training of "
@@ -62,13 +64,6 @@ def earlier(run: Run) -> Record:
     last = run.journal("supernet.jsonl").records[-1:]
     is_same = {record["supernet_loss"] for record in candidates_of} == {epoch["loss"] for epoch in last}
     return {key: value for key, value in found.items() if key != "verdict"} if "tau" in found and is_same else {}
-
-
-def affordable_epochs(run: Run, space: Space, chosen: list[Record]) -> int:
-    """Epochs for each network that cost COST_SHARE of the best candidate's training, in multiply-adds; 0: not one."""
-    best = run.needs("front.json", "search")["front"][0]["macs"]
-    together = sum(macs(space.ops(tuple(found["arch"]))) for found in chosen)
-    return int(COST_SHARE * run.config.train_epochs * best / together)
 
 
 def draws(run: Run, space: Space) -> list[Arch]:

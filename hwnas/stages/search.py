@@ -3,13 +3,10 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import get_args
-
-import torch
 
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
-from hwnas.nn import Compute, Precision, Supernet, fastest, keep_freed_memory
+from hwnas.nn import Compute, Supernet
 from hwnas.objective import HARD, REWARDS, Metrics, Objective, goals, pareto_front, worth
 from hwnas.ranks import first_alone, shared_out, size
 from hwnas.search import (
@@ -28,12 +25,14 @@ from hwnas.search import (
     landing_told,
     search,
 )
-from hwnas.spaces import Arch, Space, macs, params
+from hwnas.spaces import Arch, macs, params
+from hwnas.stages.computing import load_compute, workers
+from hwnas.stages.finals import finals, in_order
 from hwnas.stages.limits import kept_as, load_limits, objective_metrics
 from hwnas.stages.predictor import load_budget_ms, load_footprints, load_predictor
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
-from hwnas.storage import Journal, Record, read_json
+from hwnas.storage import Journal, Record
 from hwnas.supernet import (
     PATH_SAMPLERS,
     ArchitectureConfig,
@@ -49,11 +48,10 @@ from hwnas.train import Judged, Training
 
 Judge = Callable[[Sequence[Arch]], Iterable[Judged]]  # in the same order, each as soon as it is there
 RECALIBRATION_BATCH = 128
-EVALUATION_WORKERS_GPU = 8  # processes that augment images while a GPU trains
 
 
 def run_stage(run: Run) -> None:
-    """Writes `supernet.pt`, `trials.jsonl` and `front.json`."""
+    """Writes `supernet.pt`, `trials.jsonl` and `front.json`, and what `--finalists` trains into `finals/`."""
     with first_alone():
         splits, space = run.splits(), run.space
         budget = load_limits(run, space)
@@ -62,10 +60,11 @@ def run_stage(run: Run) -> None:
         compute = load_compute(run, space)
     judge, chosen = trained_supernet(run, budget, splits, compute)
     objective = _objective(run, budget)
-    evaluate = _evaluator(run, budget, shared(judge), objective if run.config.objectives else None)
+    delivers = objective if run.config.objectives else None
+    evaluate = _evaluator(run, budget, shared(judge), delivers)
     for name, strategy in _strategies(run, budget, chosen).items():
         _search(name, strategy, objective, evaluate, trials, run.config.population * run.config.generations)
-    write_front(run, trials)
+    write_front(run, trials, finals(run, trials.records, delivers, splits, compute))
 
 
 def _objective(run: Run, budget: Budget) -> Objective:
@@ -86,27 +85,6 @@ def _strategies(run: Run, budget: Budget, chosen: ArchitectureTraining | None) -
 
 def _parents(run: Run) -> int:
     return max(2, run.config.population // 5)  # the paper's 10 of 50
-
-
-def load_compute(run: Run, space: Space) -> Compute:
-    """The settings measured as fastest on the first call; the same ever after, so that a run can be repeated."""
-    keep_freed_memory()
-    file = run.file("compute.json")
-    if not file.exists():
-        precision: Precision = next(known for known in get_args(Precision) if known == run.config.precision)
-        compute, timings_ms = fastest(space, run.config.batch_size, precision)
-        run.write("compute.json", {**asdict(compute), "timings_ms": timings_ms})
-    record = {k: v for k, v in read_json(file).items() if k != "timings_ms"}
-    compute = Compute(**record)
-    if compute.device == "cuda" and not torch.cuda.is_available():
-        say("this run began on a GPU and goes on without one: numbers may differ in the last digits")
-        return Compute("cpu", channels_last=True)
-    return compute
-
-
-def workers(compute: Compute) -> int:
-    """Processes that load images: on a CPU the training itself needs the cores."""
-    return 0 if compute.device == "cpu" else EVALUATION_WORKERS_GPU
 
 
 def trained_supernet(
@@ -245,18 +223,20 @@ def trial_of(record: Record) -> Trial:
     return Trial(tuple(record["arch"]), metrics)
 
 
-def write_front(run: Run, trials: Journal) -> None:
+def write_front(run: Run, trials: Journal, finalists: Sequence[Record]) -> None:
     """The Pareto front of all trials, and that of random search alone; first what is to be delivered."""
     random_trials, aims = [r for r in trials.records if r["strategy"] == "random"], objective_metrics(run)
     front, random_front = (pareto_front(records, goals(aims)) for records in (trials.records, random_trials))
-    run.write("front.json", {"front": front, "random_front": random_front})
+    trained = {"asked": run.config.finalists, "networks": list(finalists)}
+    found = {"front": front, "random_front": random_front, "finalists": trained}
+    run.write("front.json", found)
     best = "the one that is worth most" if aims else "the likeliest"
     say(
         f"{len(trials.records)} trials; accuracy of {best} by the super-network on the search part "
         f"{front[0]['accuracy']:.4f}{_at(front[0], aims)}, of random search {random_front[0]['accuracy']:.4f}"
         f"{_at(random_front[0], aims)}"
     )
-    say(landing_told(trials.records, front[0], load_budget_ms(run)))
+    say(landing_told(trials.records, in_order(found)[0], load_budget_ms(run)))
 
 
 def _at(trial: Record, aims: Sequence[str]) -> str:

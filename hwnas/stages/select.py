@@ -7,6 +7,7 @@ from hwnas.devices import Measurement, load_profile
 from hwnas.errors import UserError
 from hwnas.objective import SAME_LATENCY
 from hwnas.spaces import PUBLISHED, Space, SpaceConfig, build_space, published_arch
+from hwnas.stages.finals import in_order, needed_front
 from hwnas.stages.limits import TOLERANCE_PCT, broken_limit
 from hwnas.stages.networks import (
     CANDIDATES,
@@ -38,7 +39,8 @@ def rejected_archs(run: Run) -> dict[tuple[int, ...], Record]:
 
 def run_stage(run: Run) -> None:
     """Writes `selection.json`; UserError where no candidate keeps the budget when measured."""
-    front, budget_ms, space = run.needs("front.json", "search"), load_budget_ms(run), run.space
+    found, budget_ms, space = needed_front(run), load_budget_ms(run), run.space
+    at_random = in_order(found, at_random=True)
     attempts: list[Record] = []
     rejected = rejected_archs(run)
     settled_ms = functools.cache(functools.partial(_settled_ms, run, budget_ms))  # random search's best may be the same
@@ -48,17 +50,17 @@ def run_stage(run: Run) -> None:
         left = [t for t in trials if tuple(t["arch"]) not in rejected]
         return left[: max(0, run.config.attempts - len(rejected))]
 
-    winner = first_within(candidates(front["front"]), "winner", attempts)
+    winner = first_within(candidates(in_order(found)), "winner", attempts)
     if winner is None:
         raise UserError(
             f"none of the {len(attempts) + len(rejected)} best candidates keeps the budget of {budget_ms:.4g} ms and "
             f"the other limits within {TOLERANCE_PCT} % when measured; give more --attempts, or measure anew on a "
             f"quiet machine: delete {run.file(CANDIDATES)} and run `hwnas select`"
         )
-    random_best = first_within(candidates(front["random_front"]), "random", [])
+    random_best = first_within(candidates(at_random), "random", [])
     if random_best is None:
         say("none of the best random candidates keeps the budget when measured: the most accurate is compared anyway")
-        random_best = _measured(run, space, front["random_front"][0], "random")
+        random_best = _measured(run, space, at_random[0], "random")
     published = {name: as_fast_as(run, space, winner, name) for name in run.config.published}
     networks = {"winner": winner, "random": random_best, **published}
     run.write("selection.json", {**networks, "attempts": attempts})

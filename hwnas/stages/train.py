@@ -1,14 +1,16 @@
 """train: the winner and its baselines from scratch, with one recipe, tested on images that no search step saw."""
 
+from collections.abc import Sequence
+
 import torch
 
-from hwnas.datasets import Splits
+from hwnas.datasets import ImageSet, Splits
 from hwnas.nn import Compute, Network
 from hwnas.ranks import first_alone
 from hwnas.spaces import build_space, config_of
+from hwnas.stages.computing import load_compute, workers
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
-from hwnas.stages.search import load_compute, workers
 from hwnas.storage import Record, read_json
 from hwnas.train import Change, Training, corrupted, shared_accuracy, unchanged
 
@@ -48,7 +50,26 @@ def _train(run: Run, label: str, name: str, record: Record, splits: Splits, comp
 def train_from_scratch(
     run: Run, record: Record, stem: str, epochs: int, title: str, splits: Splits, compute: Compute
 ) -> Record:
-    """What training a network of `selection.json`'s form with the run's recipe gives: accuracies and seconds.
+    """What `trained_alone` gives: accuracies, on the test part too, and seconds."""
+    network, training = trained_alone(run, record, stem, epochs, title, splits, compute)
+
+    def accuracy(images: ImageSet, change: Change = unchanged) -> float:
+        return shared_accuracy(network, images, run.config.resolution, compute, change)
+
+    return {
+        "search_accuracy": accuracy(splits.search),
+        "test_accuracy": accuracy(splits.test),
+        **({"corrupted_test_accuracy": accuracy(splits.test, corrupted)} if run.config.robust else {}),
+        "test_images": len(splits.test.labels),
+        "epochs": epochs,
+        "seconds": seconds_of(training),
+    }
+
+
+def trained_alone(
+    run: Run, record: Record, stem: str, epochs: int, title: str, splits: Splits, compute: Compute
+) -> tuple[Network, Training]:
+    """A network of `selection.json`'s form, trained from scratch with the run's recipe.
 
     Its files in the run directory are `stem`.pt and `stem`.jsonl, from which an interrupted training goes on.
     """
@@ -67,16 +88,19 @@ def train_from_scratch(
         return shared_accuracy(network, splits.search, resolution, compute)
 
     with progress(f"training {title}") as report:
-        training.run(search_accuracy, lambda epoch, r: report(epoch, recipe.epochs, f"{r['search_accuracy']:.4f}"))
+        training.run(search_accuracy, lambda epoch, r: report(epoch, epochs, f"{r['search_accuracy']:.4f}"))
+    network.eval()
+    return network, training
 
-    def test_accuracy(change: Change) -> float:
-        return shared_accuracy(network, splits.test, resolution, compute, change)
 
-    return {
-        "search_accuracy": search_accuracy(),
-        "test_accuracy": test_accuracy(unchanged),
-        **({"corrupted_test_accuracy": test_accuracy(corrupted)} if run.config.robust else {}),
-        "test_images": len(splits.test.labels),
-        "epochs": recipe.epochs,
-        "seconds": sum(r["seconds"] for r in training.history()),
-    }
+def seconds_of(training: Training) -> float:
+    """What all its epochs took."""
+    return float(sum(epoch["seconds"] for epoch in training.history()))
+
+
+def affordable_epochs(run: Run, best: Record, macs_of: Sequence[float], share: float) -> int:
+    """Epochs for each of some networks that together cost `share` of the best one's training; 0: not one.
+
+    macs_of: multiply-adds of each network.
+    """
+    return int(share * run.config.train_epochs * best["macs"] / sum(macs_of))

@@ -8,10 +8,12 @@ from hwnas.objective import quality, worth
 from hwnas.search.collapse import Concentration, alarms, concentration, frequencies
 from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
 from hwnas.spaces import Space
+from hwnas.stages.computing import load_compute
+from hwnas.stages.finals import needed_front
 from hwnas.stages.limits import load_limits
 from hwnas.stages.ranking import earlier, ranking
 from hwnas.stages.run import Run, say
-from hwnas.stages.search import load_compute, trained_supernet
+from hwnas.stages.search import trained_supernet
 from hwnas.storage import Record, read_json
 from hwnas.supernet import mixture_accuracy
 
@@ -24,7 +26,7 @@ HARDLY, ENOUGH = 0.08, 0.2  # of what there is to know of the classes: ranks by 
 
 def run_stage(run: Run) -> None:
     """Writes `trust.json`, and what `--rank-networks` trains into `trust/`."""
-    run.needs("front.json", "search")
+    needed_front(run)
     trials = run.journal("trials.jsonl").records
     measured = _with_supernet(run, trials)
     panel = {

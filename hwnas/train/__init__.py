@@ -15,6 +15,7 @@ from hwnas.train.loop import (
     accuracy_on,
     judged_on,
     shared_accuracy,
+    shared_judged,
 )
 from hwnas.train.quantisation_aware import Normalisation, int8_recipe, int8_training
 from hwnas.train.recipe import Optimizer, Recipe
@@ -45,6 +46,7 @@ __all__ = [
     "load_checkpoint",
     "normalise",
     "shared_accuracy",
+    "shared_judged",
     "stored_size",
     "unchanged",
 ]

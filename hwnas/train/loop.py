@@ -358,6 +358,17 @@ def shared_accuracy(
     compute: Compute,
     change: Change = unchanged,
 ) -> float:
+    """The accuracy of `shared_judged`."""
+    return shared_judged(forward, images, resolution, compute, change).accuracy
+
+
+def shared_judged(
+    forward: Callable[[Tensor], Tensor],
+    images: ImageSet,
+    resolution: int,
+    compute: Compute,
+    change: Change = unchanged,
+) -> Judged:
     """The same, where each process looks at its part of the images; `change` is made of each by its number of all."""
     part = slice(ranks.rank(), None, ranks.size())
     own, of_all = ImageSet(images.images[part], images.labels[part]), range(len(images.labels))[part]
@@ -366,5 +377,6 @@ def shared_accuracy(
         most_bytes=0,
         change=lambda some, numbers: change(some, [of_all[number] for number in numbers]),
     )
-    right, _, _ = _sums(forward, batches, compute)
-    return ranks.total(right) / len(images.labels)
+    right, nats, _ = _sums(forward, batches, compute)
+    count = len(images.labels)
+    return Judged(ranks.total(right) / count, math.exp(-ranks.total(nats) / count))

@@ -42,11 +42,14 @@ def data(tmp_path_factory):
         classes=np.array([str(c) for c in range(10)]),
     )
     space = build_space(SpaceConfig("nas_bench_macro", 32, 10))
-    rows = [
-        f"{''.join(map(str, arch))},{macs(space.ops(arch)) / 1e7}" for arch in itertools.product(range(3), repeat=8)
-    ]
+    rows = []
+    for arch in itertools.product(range(3), repeat=8):
+        accuracy = macs(space.ops(arch)) / 1e7
+        rows.append(f"{''.join(map(str, arch))},{accuracy},{accuracy - 0.1},{accuracy},{accuracy + 0.1}")
     (folder / "nas_bench_macro").mkdir()
-    (folder / "nas_bench_macro/nas_bench_macro_cifar10.csv").write_text("\n".join(["arch,mean_acc", *rows]))
+    (folder / "nas_bench_macro/nas_bench_macro_cifar10.csv").write_text(
+        "\n".join(["arch,mean_acc,acc1,acc2,acc3", *rows])
+    )
     return folder
 
 
@@ -88,7 +91,10 @@ def test_ablation_asks_what_rank_trained(call, tmp_path, capsys, monkeypatch):
     assert call("rank", *TINY, "--samplers", "spos") == 0
     ablation = importlib.import_module("ablation")
     as_trained = {"way": ablation.Way(recalibrated=False)}
-    cheap = {"default": {}, "batch norm as trained": as_trained, "random search": {"strategy": "random"}}
+    cheap = {
+        **{"default": {}, "batch norm as trained": as_trained, "random search": {"strategy": "random"}},
+        "4 finalists": {"finalists": 4},
+    }
     variants = {name: ablation.Variant(**changed, evaluations=8) for name, changed in cheap.items()}
     variants |= {cost: ablation.Variant(evaluations=4, cost=cost) for cost in ("mean", "macs", "few macs")}
     monkeypatch.setattr(ablation, "VARIANTS", variants)
@@ -97,6 +103,8 @@ def test_ablation_asks_what_rank_trained(call, tmp_path, capsys, monkeypatch):
         assert call("ablation", "--samplers", "spos", "--on", "fake", "--searches", 2) == 0
     searches = Journal(tmp_path / "ablation.jsonl").records
     assert [(r["search_seed"], r["variant"]) for r in searches] == list(itertools.product(range(2), variants))
+    finals = [(r["accuracy"], r["variant"]) for r in searches if r["variant"] in ("default", "4 finalists")]
+    assert all(alone <= best for (alone, _), (best, _) in zip(finals[::2], finals[1::2], strict=True))
     assert max(r["latency_share"] for r in searches if variants[r["variant"]].cost != "macs") <= 1
     assert all(0 <= r[share] <= 1 for r in searches for share in ("better_share", "broken_share"))
     assert "| random search |" in capsys.readouterr().out

@@ -66,3 +66,17 @@ def test_a_cut_off_journal_is_read_as_far_as_it_goes(run):
 
 def test_an_empty_run_gives_an_empty_report(tmp_path):
     assert write_report(tmp_path).read_text().count("not run yet") == len(SECTIONS)
+
+
+def test_finalists_are_told_in_the_order_of_their_training_with_the_super_networks_place(run):
+    page = write_report(run).read_text()
+    section = page[page.index("<h3>Finalists</h3>") :]
+    rows = [re.sub("<[^>]*>", "|", row) for row in section[: section.index("</table>")].split("<tr>")[2:]]
+    assert ["0.7100" in row and "|2|" in row and "|random|" in row for row in rows] == [True, False]
+    assert all(told in rows[1] for told in ("0.6900", "|1|", "evolution and random"))
+    assert "for 3 epochs" in section
+
+
+def test_a_run_without_finalists_has_no_table_of_them(run, edit):
+    edit("front.json", finalists={"asked": 1, "networks": []})
+    assert "<h3>Finalists</h3>" not in write_report(run).read_text()

@@ -13,7 +13,7 @@ from hwnas.errors import UserError
 from hwnas.stages.config import RunConfig
 from hwnas.stages.run import Run
 from hwnas.stages.search import shared
-from hwnas.storage import Journal
+from hwnas.storage import Journal, read_json
 from hwnas.train import Judged
 
 
@@ -86,8 +86,11 @@ def test_two_processes_search_and_train(hwnas, tmp_path):
         assert hwnas(stage, *QUICK, "--supernet-epochs", "2", "--out", one).returncode == 0
     shutil.copytree(one, two)
     assert hwnas("search", "--out", one).returncode == 0
-    done = torchrun("search", "--out", two)
+    done = torchrun("search", "--finalists", "2", "--out", two)
     assert done.returncode == 0, done.stderr
+    finalists = read_json(two / "front.json")["finalists"]["networks"]
+    assert finalists == sorted(finalists, key=lambda f: f["alone"]["likelihood"], reverse=True)
+    assert done.stderr.count("is the super-network's number") == 1
     mine, theirs = (Journal(run / "trials.jsonl").records for run in (two, one))
     assert [t["strategy"] for t in mine] == [t["strategy"] for t in theirs]
     assert [t["arch"] for t in mine[:8]] == [t["arch"] for t in theirs[:8]]  # random ones do not depend on accuracies

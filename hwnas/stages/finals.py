@@ -1,0 +1,94 @@
+"""Finalists: the best candidates, each trained for a while: a super-network hardly tells the best from each other."""
+
+import statistics
+from collections.abc import Sequence
+
+from hwnas.datasets import Splits
+from hwnas.errors import UserError
+from hwnas.nn import Compute, Network
+from hwnas.objective import Objective, worth
+from hwnas.stages.run import Run, say
+from hwnas.stages.train import affordable_epochs, checkpoint_name, seconds_of, trained_alone
+from hwnas.storage import Record
+from hwnas.train import Judged, corrupted, shared_judged, unchanged
+
+COST_SHARE = 1.0  # of the best candidate's training, that all finalists together may cost; an epoch each at least
+RANDOM = "random"
+
+
+def finals(
+    run: Run, trials: Sequence[Record], objective: Objective | None, splits: Splits, compute: Compute
+) -> list[Record]:
+    """Those that `--finalists` asks for, the best by training first; none where there is nothing to choose.
+
+    Each is its trial, with `strategies`: those that found it, and `alone`: accuracy and likelihood on the search part,
+    epochs and seconds. objective: what a network is worth, where that decides which is delivered.
+    """
+    chosen = finalists(trials, run.config.finalists) if run.config.finalists > 1 else []
+    if not chosen:
+        return []
+    epochs = max(1, affordable_epochs(run, chosen[0], [trial["macs"] for trial in chosen], COST_SHARE))
+    say(f"{len(chosen)} finalists, each trained for {epochs} of {run.config.train_epochs} epochs")
+    found = []
+    for number, trial in enumerate(chosen, start=1):
+        alone = _trained(run, trial, f"finalist {number} of {len(chosen)}", epochs, splits, compute)
+        valued = {"worth": objective({**trial, **alone})[0]} if objective else {}
+        found.append({**trial, "alone": {**alone, **valued}})
+    best = max(found, key=lambda finalist: worth(finalist["alone"]))
+    place, accuracy = 1 + found.index(best), best["alone"]["accuracy"]
+    say(f"the best of them, {accuracy:.4f} on the search part, is the super-network's number {place}")
+    return sorted(found, key=lambda finalist: worth(finalist["alone"]), reverse=True)
+
+
+def finalists(trials: Sequence[Record], count: int) -> list[Record]:
+    """So many of the method's own candidates and as many random ones, each once, those of most worth first."""
+    ordered = sorted(trials, key=lambda trial: (worth(trial), -trial["latency_ms"]), reverse=True)
+    chosen: list[tuple[int, ...]] = []
+    for is_random in (False, True):
+        own = dict.fromkeys(tuple(t["arch"]) for t in ordered if (t["strategy"] == RANDOM) == is_random)
+        chosen += list(own)[:count]
+    found: dict[tuple[int, ...], Record] = {}
+    for trial in ordered:
+        arch = tuple(trial["arch"])
+        if arch in chosen:
+            found.setdefault(arch, {**trial, "strategies": []})["strategies"].append(trial["strategy"])
+    return list(found.values())
+
+
+def _trained(run: Run, trial: Record, title: str, epochs: int, splits: Splits, compute: Compute) -> Record:
+    """What a finalist makes of the search part by itself; one that was trained before is read from its checkpoint."""
+    size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
+    network = {"space": run.space.name, "num_classes": len(splits.classes), **size, "arch": trial["arch"]}
+    stem = f"finals/{checkpoint_name(network)}-e{epochs}"
+    module, training = trained_alone(run, network, stem, epochs, title, splits, compute)
+    judged = _judged(run, module, splits, compute)
+    return {**judged._asdict(), "epochs": epochs, "seconds": seconds_of(training)}
+
+
+def _judged(run: Run, module: Network, splits: Splits, compute: Compute) -> Judged:
+    """As candidates are judged by the super-network: with `--robust`, by corrupted images as well."""
+    changes = (unchanged, corrupted) if run.config.robust else (unchanged,)
+    found = [shared_judged(module, splits.search, run.config.resolution, compute, change) for change in changes]
+    accuracies, likelihoods = zip(*found, strict=True)
+    return Judged(statistics.fmean(accuracies), statistics.geometric_mean(likelihoods))
+
+
+def in_order(front: Record, at_random: bool = False) -> list[Record]:
+    """What is to be measured, the best first, of `front.json`: finalists, then the Pareto front of all trials.
+
+    at_random: only what random search found.
+    """
+    first = [t for t in front["finalists"]["networks"] if not at_random or RANDOM in t["strategies"]]
+    done, rest = [trial["arch"] for trial in first], front["random_front" if at_random else "front"]
+    return first + [trial for trial in rest if trial["arch"] not in done]
+
+
+def needed_front(run: Run) -> Record:
+    """`front.json`; UserError where its finalists are not those of the run's options."""
+    front: Record = {"finalists": {"asked": 1, "networks": []}, **run.needs("front.json", "search")}
+    if front["finalists"]["asked"] != run.config.finalists:
+        raise UserError(
+            f"--finalists is {run.config.finalists}, and {run.file('front.json')} was written with "
+            f"{front['finalists']['asked']}; run `hwnas search --out {run.path}` first"
+        )
+    return front
