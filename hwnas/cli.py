@@ -98,6 +98,7 @@ def _stage_options(
         int | None, typer.Option(help="Networks that trust trains, to be ranked; 0: none.")
     ] = None,
     rank_epochs: Annotated[int | None, typer.Option(help="Epochs of each of these.")] = None,
+    rank_trainings: Annotated[int | None, typer.Option(help="Times that each is trained, other seeds.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""
 

@@ -97,10 +97,17 @@ def _trained(record: Record) -> str:
 
 
 def _ranking(record: Record) -> str:
-    return (
+    told = (
         f"Kendall's tau {record['tau']:.2f} ({record['low']:.2f} to {record['high']:.2f}) on "
         f"{len(record['networks'])} networks from across the space, each trained from scratch for {record['epochs']} "
         "epochs."
+    )
+    if "agreement" not in record:
+        return told
+    count = len(record["networks"][0]["test_accuracies"])
+    return (
+        f"{told} Each was trained {count} times, and two trainings agree with a tau of {record['agreement']:.2f}: luck "
+        "of a training is what they disagree in, and no super-network foresees it."
     )
 
 

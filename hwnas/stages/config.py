@@ -47,7 +47,8 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
     "lr": ("train.json",),
     "precision": ("compute.json",),
     # how to go on is asked each time
-    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change", "rank_networks", "rank_epochs"), ()),
+    **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change"), ()),
+    **dict.fromkeys(("rank_networks", "rank_epochs", "rank_trainings"), ()),
     "finalists": ("selection.json",),
 }
 
@@ -101,6 +102,7 @@ class RunConfig:
     processes_may_change: bool = False
     rank_networks: int = 5
     rank_epochs: int | None = None
+    rank_trainings: int = 1
 
     def most(self, metric: str) -> float | None:
         """What is allowed of a metric of `footprint.METRICS` or `operator_costs.EXACT`; None: any."""
@@ -249,7 +251,7 @@ class RunConfig:
 LEAST = {
     **dict.fromkeys(("calibration_networks", "batch_size", "population"), 2),
     **dict.fromkeys(("supernet_epochs", "generations", "recalibration_batches"), 1),
-    **dict.fromkeys(("train_epochs", "rank_epochs", "attempts", "finalists"), 1),
+    **dict.fromkeys(("train_epochs", "rank_epochs", "rank_trainings", "attempts", "finalists"), 1),
     **dict.fromkeys(("seed", "rank_networks"), 0),
     "resolution": 1,
 }

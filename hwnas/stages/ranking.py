@@ -1,7 +1,10 @@
 """Networks across the super-network's accuracies, trained from scratch: does it rank them as training does?"""
 
+import itertools
 import random
+import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +37,7 @@ def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
         return {"why": f"{space.name} has {space.size} networks, too few for an order"}
     chosen = spread(candidates(run, drawn, paths), run.config.rank_networks)
     best, macs_of = in_order(needed_front(run))[0], [macs(space.ops(tuple(n["arch"]))) for n in chosen]
-    epochs = run.config.rank_epochs or affordable_epochs(run, best, macs_of, COST_SHARE)
+    epochs = run.config.rank_epochs or affordable_epochs(run, best, macs_of, COST_SHARE / run.config.rank_trainings)
     if not epochs:
         return {
             "why": f"an epoch of each of {len(chosen)} networks costs more than the winner's training of "
@@ -54,7 +57,14 @@ def order(networks: Sequence[Record], epochs: int) -> Record:
             f"is no order: `hwnas trust --out RUN --rank-epochs {2 * epochs}` trains them for longer"
         }
     low, high = kendall_interval(supernet, alone)
-    return {"tau": kendall_tau(supernet, alone), "low": low, "high": high}
+    return {"tau": kendall_tau(supernet, alone), "low": low, "high": high, **agreement(networks)}
+
+
+def agreement(networks: Sequence[Record]) -> Record:
+    """`agreement`: Kendall's tau between two trainings' orders, the mean over all pairs; empty where there was one."""
+    orders = np.array([network["test_accuracies"] for network in networks]).T
+    pairs = [kendall_tau(one, other) for one, other in itertools.combinations(orders, 2)]
+    return {"agreement": statistics.fmean(pairs)} if pairs else {}
 
 
 def earlier(run: Run) -> Record:
@@ -100,11 +110,17 @@ def spread(found: list[Record], count: int) -> list[Record]:
 def _trained(
     run: Run, space: Space, title: str, found: Record, epochs: int, splits: Splits, compute: Compute
 ) -> Record:
-    """A candidate with what it gets by itself; a training that was finished before is read from its checkpoint."""
+    """A candidate with what it gets by itself, the mean over its trainings; finished ones are read from checkpoints."""
     size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
     network = {"space": space.name, "num_classes": space.num_classes, **size, "arch": found["arch"]}
-    stem = f"trust/{checkpoint_name(network)}-e{epochs}"
-    alone = train_from_scratch(run, network, stem, epochs, title, splits, compute)
-    kept = {key: alone[key] for key in ("search_accuracy", "test_accuracy", "test_images", "seconds")}
+    stem, count, trainings = f"trust/{checkpoint_name(network)}-e{epochs}", run.config.rank_trainings, []
+    for number in range(count):
+        seeded = Run(run.path, replace(run.config, seed=run.config.seed + number))  # weights, and order of the images
+        of_several = (f"-t{number + 1}" if number else "", f", training {number + 1} of {count}" if count > 1 else "")
+        own_stem, own_title = stem + of_several[0], title + of_several[1]
+        trainings.append(train_from_scratch(seeded, network, own_stem, epochs, own_title, splits, compute))
+    means = {key: statistics.fmean(t[key] for t in trainings) for key in ("search_accuracy", "test_accuracy")}
     judged = {name: found[name] for name in ("supernet_accuracy", "supernet_likelihood")}
-    return {"arch": found["arch"], **judged, **kept}
+    each = {"test_accuracies": [training["test_accuracy"] for training in trainings]}
+    told = {"test_images": trainings[0]["test_images"], "seconds": sum(t["seconds"] for t in trainings)}
+    return {"arch": found["arch"], **judged, **means, **each, **told}

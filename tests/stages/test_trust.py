@@ -199,7 +199,32 @@ def test_where_training_tells_no_network_from_another_there_is_no_order():
 
 def _networks(accuracies):
     """Networks that the super-network ranks as they stand, with these accuracies by themselves."""
-    return [{"supernet_likelihood": i / 10, "test_accuracy": a} for i, a in enumerate(accuracies)]
+    known = [{"supernet_likelihood": i / 10, "test_accuracy": a} for i, a in enumerate(accuracies)]
+    return [{**network, "test_accuracies": [network["test_accuracy"]]} for network in known]
+
+
+def test_how_far_two_trainings_agree_is_told_beside_the_order_of_their_means(hwnas, searched, tmp_path, monkeypatch):
+    run, seeds = tmp_path / "run", []
+    shutil.copytree(searched, run, ignore=shutil.ignore_patterns("trust", "trust.json"))
+
+    def train(run, record, stem, epochs, title, *others):
+        seeds.append((run.config.seed, stem[-3:], title))
+        luck = len(seeds) // 2 * (2 if run.config.seed else -1)  # two trainings in opposite orders
+        return {"search_accuracy": 0.5, "test_accuracy": (50 + luck) / 100, "test_images": 100, "seconds": 1.0}
+
+    monkeypatch.setattr(ranking, "train_from_scratch", train)
+    options = ("--rank-networks", "4", "--rank-epochs", "1", "--rank-trainings", "2")
+    done = hwnas("trust", *options, "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert seeds[:2] == [(0, "-e1", "network 1 of 4, training 1 of 2"), (1, "-t2", "network 1 of 4, training 2 of 2")]
+    found = read_json(run / "trust.json")["ranking"]
+    assert found["agreement"] < 0
+    for network in found["networks"]:
+        assert network["test_accuracy"] == pytest.approx(sum(network["test_accuracies"]) / 2)
+        assert network["seconds"] == 2.0
+    assert hwnas("report", "--out", run).returncode == 0
+    told = f"Each was trained 2 times, and two trainings agree with a tau of {found['agreement']:.2f}"
+    assert told in (run / "report.html").read_text()
 
 
 def test_too_few_networks_for_an_order_are_refused(hwnas, searched):
