@@ -9,7 +9,7 @@ instead of evolution, the mean of the prediction instead of its upper bound, and
 search is done with --searches seeds; the true accuracy of its pick is looked up, so the effect is measured exactly.
 
 With finalists the best few are trained and the best of these is picked: by one of the published trainings of each,
-another for another seed of the search; the accuracy that is told is the mean of all.
+another for another seed of the search. The accuracy that is told is the mean of all, the difference of the others.
 
 Whether a pick breaks the budget is told by the errors of calibration networks: half of them, drawn anew for every seed,
 give the bound, the other half is what may happen. The path samplers have no warm-up but the learning rate's.
@@ -238,17 +238,22 @@ def print_markdown(host: Host, records: Sequence[Record]) -> None:
     print("\n| search | true accuracy | above the default, points | better networks | predicted / budget | broken |")
     print("|---|---|---|---|---|---|")
     for name in [name for name in VARIANTS if by_search(name, records)]:
-        print("|", " | ".join(row(name, records)), "|")
+        print("|", " | ".join(row(name, records, host.truth)), "|")
 
 
-def row(name: str, records: Sequence[Record]) -> list[str]:
-    """The cells of a variant."""
+def row(name: str, records: Sequence[Record], truth: Truth) -> list[str]:
+    """The cells of a variant. What one training chose is compared by the others, and so is the default then."""
+
+    def true_accuracy(search: Record) -> float:
+        by_others = VARIANTS[name].finalists > 1
+        return truth.other_trainings(tuple(search["arch"]), search["search_seed"]) if by_others else search["accuracy"]
+
     own, default = by_search(name, records), by_search(DEFAULT, records)
     accuracy, better, share, broken = (
         float(np.mean([r[key] for r in own.values()]))
         for key in ("accuracy", "better_share", "latency_share", "broken_share")
     )
-    differences = [own[key]["accuracy"] - default[key]["accuracy"] for key in own]
+    differences = [true_accuracy(own[key]) - true_accuracy(default[key]) for key in own]
     low, high = mean_interval(differences)
     above = f"{100 * np.mean(differences):+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
     cells = [f"{100 * accuracy:.2f}", "-" if name == DEFAULT else above, f"{100 * better:.1f} %"]

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import toy_chain
-from grounds import Ground, chain, found_by, missing, ranked, toy
+from grounds import Ground, chain, clear, found_by, missing, ranked, toy
 from torch import Tensor, nn
 from truth import TABLES, Truth
 
@@ -179,8 +179,9 @@ def warmed_up(methods: Sequence[str], shares: Sequence[float]) -> list[str]:
 def on_ground(ground: Ground, out: Path, methods: Sequence[str], seeds: int, journal: Journal) -> None:
     """Every method's own search stage, with super-network and as many random candidates beside the method's."""
     for method, seed in missing(journal.records, ground.name, methods, seeds, ground.epochs):
-        found = found_by(ground, out / f"{ground.options['space']}-{ground.epochs}-epochs", method, seed)
-        journal.append({"space": ground.name, "method": method, "seed": seed, **found})
+        folder = out / f"{ground.options['space']}-{ground.epochs}-epochs"
+        journal.append({"space": ground.name, "method": method, "seed": seed, **found_by(ground, folder, method, seed)})
+        clear(folder, method, seed)
 
 
 # What came out

@@ -91,8 +91,10 @@ def found_by(ground: Ground, out: Path, method: str, seed: int) -> Record:
 
     These are nan where an interrupted search went on.
     """
-    goes_on, start_s = (out / f"{method}-{seed}").exists(), time.process_time()
-    run = searched(ground, out, method, seed)
+    path = run_path(out, method, seed)
+    goes_on, base = path.exists(), prepared(ground, out, seed)
+    start_s = time.process_time()
+    run = searched(ground, base, path, method)
     cpu_s = math.nan if goes_on else time.process_time() - start_s
     budget, trials = load_limits(run, run.space), run.journal("trials.jsonl").records
     drawn = [t for t in trials if t["strategy"] == "random"]
@@ -104,24 +106,39 @@ def found_by(ground: Ground, out: Path, method: str, seed: int) -> Record:
         told["scratch_accuracy"] = scratch_accuracy(budget, ground, seed, networks)
     found, by_chance = (ground.accuracy[pick(candidates)] for candidates in (own, drawn))
     within = [accuracy for arch, accuracy in ground.accuracy.items() if budget.holds(arch)]
-    shutil.rmtree(run.path)
     return {**told, "accuracy": found, "random_accuracy": by_chance, **ranked(found, within)}
 
 
-def searched(ground: Ground, out: Path, method: str, seed: int) -> Run:
-    """A run up to the end of the search."""
+def run_path(out: Path, method: str, seed: int) -> Path:
+    """Where a method's run is."""
+    return out / f"{method}-{seed}"
+
+
+def prepared(ground: Ground, out: Path, seed: int) -> Run:
+    """What the runs of all methods begin with: a run up to the budget."""
     base = open_run(out / f"base{seed}", {**ground.options, "seed": seed})
     if not base.file("feasible.json").exists():
         for stage in (plan, profile, fit, feasible):
             stage.run_stage(base)
         base.write("compute.json", asdict(ground.compute))
-    path = out / f"{method}-{seed}"
+    return base
+
+
+def searched(ground: Ground, base: Run, path: Path, method: str) -> Run:
+    """A run up to the end of the search."""
     if not path.exists():
-        shutil.copytree(base.path, path.with_suffix(".part"))
+        shutil.copytree(base.path, path.with_suffix(".part"), dirs_exist_ok=True)
         path.with_suffix(".part").rename(path)
     run = open_run(path, {"method": method, "supernet_epochs": ground.epochs_of(base.space, method)})
     search_stage.run_stage(run)
     return run
+
+
+def clear(out: Path, method: str, seed: int) -> None:
+    """Removes a run, under a name that no other call takes for one."""
+    gone = run_path(out, method, seed).with_suffix(".done")
+    run_path(out, method, seed).rename(gone)
+    shutil.rmtree(gone)
 
 
 def pick(trials: Sequence[Record]) -> Arch:

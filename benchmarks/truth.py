@@ -37,6 +37,11 @@ class Truth:
         """What one of its trainings came to."""
         return self.trainings[arch][number % len(self.trainings[arch])]
 
+    def other_trainings(self, arch: Arch, number: int) -> float:
+        """The mean of what the others came to."""
+        own = number % len(self.trainings[arch])
+        return float(np.mean([found for index, found in enumerate(self.trainings[arch]) if index != own]))
+
     @cached_property
     def predictor(self) -> TablePredictor:
         """The sum of the table of one core of a host that came with hwnas."""

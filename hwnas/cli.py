@@ -82,7 +82,7 @@ def _stage_options(
     generations: Annotated[int | None, typer.Option(help="Generations of the evolution.")] = None,
     recalibration_batches: Annotated[int | None, typer.Option(help="Batches of 128 for batch norm.")] = None,
     finalists: Annotated[
-        int | None, typer.Option(help="Best candidates that are trained for a while, to choose by it; 1: none.")
+        int | None, typer.Option(help="Best candidates, and as many random ones, to train and choose by; 1: none.")
     ] = None,
     robust: Annotated[bool | None, typer.Option(help="Rank candidates by corrupted images as well.")] = None,
     baselines: Annotated[str | None, typer.Option(help="Published networks to compare with, or none.")] = None,
@@ -98,7 +98,7 @@ def _stage_options(
         int | None, typer.Option(help="Networks that trust trains, to be ranked; 0: none.")
     ] = None,
     rank_epochs: Annotated[int | None, typer.Option(help="Epochs of each of these.")] = None,
-    rank_trainings: Annotated[int | None, typer.Option(help="Times that each is trained, other seeds.")] = None,
+    rank_trainings: Annotated[int | None, typer.Option(help="Times that each is trained, by other seeds.")] = None,
 ) -> None:
     """The options that all stages share: the signature of every stage command."""
 

@@ -95,21 +95,22 @@ def _finalists(found: Findings) -> str:
         return ""
     by_supernet = sorted(found.finalists, key=worth, reverse=True)
     names = [d.name for d in found.decisions]
+    keys = [key for key in ("worth", "likelihood", "accuracy") if key in found.finalists[0]["alone"]]
 
     def row(finalist: Record) -> list[object]:
         known = zip(found.decisions, finalist["arch"], strict=bool(names))
         layers_of = _chosen(names, [decision.choices[chosen] for decision, chosen in known])
         alone, place = finalist["alone"], 1 + by_supernet.index(finalist)
-        said = [f"{judged[key]:.4f}" for judged in (finalist, alone) for key in ("likelihood", "accuracy")]
+        said = [f"{judged[key]:.4f}" for judged in (finalist, alone) for key in keys]
         by = " and ".join(finalist["strategies"])
-        return [by, layers_of, *said[:2], place, *said[2:], in_ms(finalist["latency_ms"])]
+        return [by, layers_of, *said[: len(keys)], place, *said[len(keys) :], in_ms(finalist["latency_ms"])]
 
     text = (
         f"The best candidates, each trained from scratch for {found.finalists[0]['alone']['epochs']} epochs, the best "
-        "by that first: in this order they were measured, and the first that kept the limits was taken."
+        "by that first. In this order they are measured, before the other candidates: the first that keeps the limits "
+        "is taken."
     )
-    trained = ("likelihood, trained", "accuracy, trained")
-    headings = ["found by", "layers", "likelihood", "accuracy", "place", *trained, "predicted"]
+    headings = ["found by", "layers", *keys, "place among them", *(f"{key}, trained" for key in keys), "predicted"]
     return "<h3>Finalists</h3>" + paragraph(text) + table(headings, map(row, found.finalists), numbers_from=2)
 
 

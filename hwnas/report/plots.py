@@ -113,9 +113,9 @@ def _landing(found: Findings) -> str:
     if found.budget_ms is None or "latency_upper_ms" not in found.trials[0]:
         return ""
     winner = found.selection.get("winner", {}).get("arch")
-    best = max(found.trials, key=goals(found.aims))
+    best = found.finalists[0] if found.finalists else max(found.trials, key=goals(found.aims))
     delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
-    return landing_told(found.trials, delivered, found.budget_ms)
+    return landing_told(found.trials, delivered, found.budget_ms, found.finalists)
 
 
 def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:

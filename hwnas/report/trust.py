@@ -35,8 +35,8 @@ EXPLAINED = {
     "ranking": (
         "Does the super-network rank as training does?",
         "Kendall's tau: 1 for the same order, 0 for none. Good: 0.5 or more, the interval above 0. Bad: nothing of the "
-        "interval above 0, or 0 in that of twelve networks or more. Five are nearly always unclear: good only in "
-        "exactly the same order, and of super-networks that rank by chance 7 of 100 are bad.",
+        "interval above 0, or 0 in that of twelve networks or more whose trainings agree. Five are nearly always "
+        "unclear: good only in exactly the same order, and of super-networks that rank by chance 7 of 100 are bad.",
     ),
     "collapse": (
         "Did it collapse?",

@@ -1,5 +1,6 @@
 """How sure a comparison of searches is: intervals of accuracies counted on images, and of figures resampled."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 RESAMPLES, COVERAGE = 2000, 0.95
+
+
+HARDLY, ENOUGH = 0.08, 0.2  # of `known_share`: ranks by chance below, and useful ones above
 
 
 def wilson_interval(right_share: float, images: int) -> Interval:
@@ -64,3 +68,8 @@ def mean_interval(values: Sequence[float]) -> Interval:
     """Of the mean: with the differences of pairs, a paired bootstrap."""
     known = np.asarray(values, dtype=np.float64)
     return bootstrap_interval(len(known), lambda drawn: float(known[drawn].mean()))
+
+
+def known_share(likelihood: float, classes: int) -> float:
+    """Of the cross-entropy of a guess among all classes, what is missing here: 0 for a guess, 1 for certainty."""
+    return 1 - math.log(max(likelihood, 1 / classes)) / math.log(1 / classes)

@@ -8,21 +8,29 @@ from hwnas.objective import worth
 Trial = Mapping[str, Any]  # a line of `trials.jsonl`
 
 
-def landing_told(trials: Sequence[Trial], delivered: Trial, budget_ms: float) -> str:
-    """A sentence with the figures of both; of the delivered one alone where no probabilities were trained."""
+def landing_told(trials: Sequence[Trial], delivered: Trial, budget_ms: float, finalists: Sequence[Trial] = ()) -> str:
+    """A sentence with the figures of both; of the delivered one alone where no probabilities were trained.
+
+    finalists: candidates among which training chose.
+    """
     landed = next((trial for trial in trials if trial["strategy"] == "sampled"), None)
     told = f"What is delivered is predicted at {_use(delivered, budget_ms)}"
     if landed is None:
         return f"{told}."
     if list(landed["arch"]) == list(delivered["arch"]):
         return f"{told}: the network that the trained probabilities landed on."
-    ranked = f"ranked by {worth(delivered):.4f} against {worth(landed):.4f}"
-    is_passed_over = worth(delivered) < worth(landed)  # only measuring puts a network behind one that is worth less
-    why = "the first by rank that keeps the limits when measured" if is_passed_over else "another candidate"
+    is_finalist = list(delivered["arch"]) in [list(finalist["arch"]) for finalist in finalists]
+    why = "a finalist, by its training" if is_finalist else _by_rank(delivered, landed)
     return (
-        f"The trained probabilities landed on a network that is predicted at {_use(landed, budget_ms)}. "
-        f"{told}: {why}, {ranked}."
+        f"The trained probabilities landed on a network that is predicted at {_use(landed, budget_ms)}. {told}: {why}."
     )
+
+
+def _by_rank(delivered: Trial, landed: Trial) -> str:
+    """But for finalists only measuring puts a network behind one that is worth less."""
+    is_passed_over = worth(delivered) < worth(landed)
+    why = "the first by rank that keeps the limits when measured" if is_passed_over else "another candidate"
+    return f"{why}, ranked by {worth(delivered):.4f} against {worth(landed):.4f}"
 
 
 def _use(trial: Trial, budget_ms: float) -> str:

@@ -1,5 +1,6 @@
 """Finalists: the best candidates, each trained for a while: a super-network hardly tells the best from each other."""
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Network
 from hwnas.objective import Objective, worth
+from hwnas.search.evidence import HARDLY, known_share
 from hwnas.stages.run import Run, say
 from hwnas.stages.train import affordable_epochs, checkpoint_name, seconds_of, trained_alone
 from hwnas.storage import Record
@@ -25,19 +27,25 @@ def finals(
     epochs and seconds. objective: what a network is worth, where that decides which is delivered.
     """
     chosen = finalists(trials, run.config.finalists) if run.config.finalists > 1 else []
-    if not chosen:
+    if len(chosen) < 2:
         return []
     epochs = max(1, affordable_epochs(run, chosen[0], [trial["macs"] for trial in chosen], COST_SHARE))
-    say(f"{len(chosen)} finalists, each trained for {epochs} of {run.config.train_epochs} epochs")
+    cost = epochs * sum(trial["macs"] for trial in chosen) / (run.config.train_epochs * chosen[0]["macs"])
+    say(
+        f"{len(chosen)} finalists, each trained for {epochs} of {run.config.train_epochs} epochs: {cost:.2g} times the "
+        "training of the super-network's first"
+    )
     found = []
     for number, trial in enumerate(chosen, start=1):
         alone = _trained(run, trial, f"finalist {number} of {len(chosen)}", epochs, splits, compute)
         valued = {"worth": objective({**trial, **alone})[0]} if objective else {}
         found.append({**trial, "alone": {**alone, **valued}})
-    best = max(found, key=lambda finalist: worth(finalist["alone"]))
-    place, accuracy = 1 + found.index(best), best["alone"]["accuracy"]
-    say(f"the best of them, {accuracy:.4f} on the search part, is the super-network's number {place}")
-    return sorted(found, key=lambda finalist: worth(finalist["alone"]), reverse=True)
+    ordered = sorted(found, key=lambda finalist: worth(finalist["alone"]), reverse=True)
+    best, place = ordered[0]["alone"], 1 + found.index(ordered[0])
+    say(f"the best of them, {best['accuracy']:.4f} on the search part, is number {place} of them by the super-network")
+    if known_share(best["likelihood"], len(splits.classes)) < HARDLY:
+        say("none of them knows more than a guess yet, so their order is chance: more --train-epochs train them longer")
+    return ordered
 
 
 def finalists(trials: Sequence[Record], count: int) -> list[Record]:
@@ -59,7 +67,8 @@ def _trained(run: Run, trial: Record, title: str, epochs: int, splits: Splits, c
     """What a finalist makes of the search part by itself; one that was trained before is read from its checkpoint."""
     size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
     network = {"space": run.space.name, "num_classes": len(splits.classes), **size, "arch": trial["arch"]}
-    stem = f"finals/{checkpoint_name(network)}-e{epochs}"
+    lr = run.recipe(epochs, run.config.lr, splits).lr  # may be lowered after a training that diverged
+    stem = f"finals/{checkpoint_name(network)}-e{epochs}-lr{lr:g}"
     module, training = trained_alone(run, network, stem, epochs, title, splits, compute)
     judged = _judged(run, module, splits, compute)
     return {**judged._asdict(), "epochs": epochs, "seconds": seconds_of(training)}
@@ -70,7 +79,7 @@ def _judged(run: Run, module: Network, splits: Splits, compute: Compute) -> Judg
     changes = (unchanged, corrupted) if run.config.robust else (unchanged,)
     found = [shared_judged(module, splits.search, run.config.resolution, compute, change) for change in changes]
     accuracies, likelihoods = zip(*found, strict=True)
-    return Judged(statistics.fmean(accuracies), statistics.geometric_mean(likelihoods))
+    return Judged(statistics.fmean(accuracies), math.prod(likelihoods) ** (1 / len(likelihoods)))
 
 
 def in_order(front: Record, at_random: bool = False) -> list[Record]:

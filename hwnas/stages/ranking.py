@@ -13,7 +13,7 @@ from hwnas.latency import kendall_tau
 from hwnas.nn import Compute
 from hwnas.search.evidence import kendall_interval
 from hwnas.spaces import Arch, Space, macs
-from hwnas.stages.config import FEWEST_RANKED
+from hwnas.stages.config import FEWEST_RANKED, RunConfig
 from hwnas.stages.finals import in_order, needed_front
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
@@ -39,10 +39,7 @@ def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
     best, macs_of = in_order(needed_front(run))[0], [macs(space.ops(tuple(n["arch"]))) for n in chosen]
     epochs = run.config.rank_epochs or affordable_epochs(run, best, macs_of, COST_SHARE / run.config.rank_trainings)
     if not epochs:
-        return {
-            "why": f"an epoch of each of {len(chosen)} networks costs more than the winner's training of "
-            f"{run.config.train_epochs} epochs: `hwnas trust --out RUN --rank-epochs 1` trains them all the same"
-        }
+        return {"why": _too_dear(run.config, len(chosen))}
     titled = [(f"network {number} of {len(chosen)}", found) for number, found in enumerate(chosen, start=1)]
     networks = [_trained(run, space, title, found, epochs, splits, paths.compute) for title, found in titled]
     return {**order(networks, epochs), "epochs": epochs, "networks": networks}
@@ -58,6 +55,14 @@ def order(networks: Sequence[Record], epochs: int) -> Record:
         }
     low, high = kendall_interval(supernet, alone)
     return {"tau": kendall_tau(supernet, alone), "low": low, "high": high, **agreement(networks)}
+
+
+def _too_dear(config: RunConfig, networks: int) -> str:
+    times = f", trained {config.rank_trainings} times," if config.rank_trainings > 1 else ""
+    return (
+        f"an epoch of each of {networks} networks{times} costs more than the winner's training of "
+        f"{config.train_epochs} epochs: `hwnas trust --out RUN --rank-epochs 1` trains them all the same"
+    )
 
 
 def agreement(networks: Sequence[Record]) -> Record:

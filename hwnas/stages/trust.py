@@ -1,12 +1,18 @@
 """trust: what speaks for the search and what against it, measured, with a verdict each."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from hwnas.objective import quality, worth
 from hwnas.search.collapse import Concentration, alarms, concentration, frequencies
-from hwnas.search.evidence import best_of_draws_interval, difference_interval, expected_best
+from hwnas.search.evidence import (
+    ENOUGH,
+    HARDLY,
+    best_of_draws_interval,
+    difference_interval,
+    expected_best,
+    known_share,
+)
 from hwnas.spaces import Space
 from hwnas.stages.computing import load_compute
 from hwnas.stages.finals import needed_front
@@ -21,7 +27,6 @@ GOOD, UNCLEAR, BAD, NOT_MEASURED = "good", "unclear", "bad", "not measured"
 USEFUL_TAU = 0.5  # three of four pairs in the right order
 WIDE_GAP = 0.05  # accuracy lost between what was trained and what was derived
 MANY_RANKED = 12  # networks from which on an interval with 0 in it speaks against the order, not for more networks
-HARDLY, ENOUGH = 0.08, 0.2  # of what there is to know of the classes: ranks by chance below, and useful ones above
 
 
 def run_stage(run: Run) -> None:
@@ -53,7 +58,7 @@ def learnt(trials: Sequence[Record], classes: int) -> Record:
     share: of the cross-entropy of one that gives every class alike, what the best candidate has less.
     """
     best = max(quality(trial) for trial in trials)
-    share = 1 - math.log(max(best, 1 / classes)) / math.log(1 / classes)
+    share = known_share(best, classes)
     verdict = GOOD if share >= ENOUGH else UNCLEAR if share >= HARDLY else BAD
     return {"verdict": verdict, "best": best, "guessing": 1 / classes, "share": share}
 
@@ -140,14 +145,15 @@ def judged(found: Record) -> Record:
     """With a verdict.
 
     A few networks speak against the super-network only where the whole interval does: five in a random order have a
-    tau of 0 or less in six of ten draws (docs/trust.md).
+    tau of 0 or less in six of ten draws (docs/trust.md). Nor do many of which two trainings do not agree.
     """
     if "tau" not in found:
         return {"verdict": NOT_MEASURED, **found}
     if found["low"] > 0:
         verdict = GOOD if found["tau"] >= USEFUL_TAU else UNCLEAR
     else:
-        verdict = BAD if found["high"] <= 0 or len(found["networks"]) >= MANY_RANKED else UNCLEAR
+        is_told = len(found["networks"]) >= MANY_RANKED and found.get("agreement", 1.0) >= USEFUL_TAU
+        verdict = BAD if found["high"] <= 0 or is_told else UNCLEAR
     return {"verdict": verdict, **found}
 
 

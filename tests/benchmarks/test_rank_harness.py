@@ -5,6 +5,7 @@ import io
 import itertools
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from hwnas.errors import UserError
+from hwnas.search import Trial
 from hwnas.spaces import SpaceConfig, build_space, macs
 from hwnas.storage import Journal
 
@@ -108,6 +110,32 @@ def test_ablation_asks_what_rank_trained(call, tmp_path, capsys, monkeypatch):
     assert max(r["latency_share"] for r in searches if variants[r["variant"]].cost != "macs") <= 1
     assert all(0 <= r[share] <= 1 for r in searches for share in ("better_share", "broken_share"))
     assert "| random search |" in capsys.readouterr().out
+
+
+def test_the_best_finalist_by_one_training_is_picked_and_told_by_the_others(call, data, monkeypatch):
+    truth, ablation, supernets = (importlib.import_module(name) for name in ("truth", "ablation", "supernets"))
+    known = truth.nas_bench_macro(data)
+    worst, best = sorted(known.accuracy, key=known.accuracy.__getitem__)[:: len(known.accuracy) - 1]
+    assert known.training(best, 4) == known.trainings[best][1]
+    assert known.other_trainings(best, 4) == pytest.approx((known.trainings[best][0] + known.trainings[best][2]) / 2)
+    judged = {worst: 0.9, best: 0.5}  # by a super-network that has it the wrong way round
+    trials = [Trial(arch, {"likelihood": judged[arch], "macs": 1.0}) for arch in (best, worst)]
+    monkeypatch.setattr(supernets, "search", lambda *of: trials)
+    budget = known.macs_budget(1.0)
+    asked = [supernets.best_of(None, budget, None, supernets.Way(), 2, count) for count in (1, 2)]
+    assert asked == [[worst], [worst, best]]
+    picked = []
+    host = SimpleNamespace(
+        truth=known,
+        budget=lambda *of: budget,
+        predictor=SimpleNamespace(arch_ms=lambda arch: 1.0),
+        budget_ms=1.0,
+        broken_share=lambda *of: 0.0,
+    )
+    for count in (1, 2):
+        variant = ablation.Variant(strategy="random", evaluations=2, finalists=count)
+        picked.append(tuple(ablation.searched(host, variant, 0, None)["arch"]))
+    assert picked == [worst, best]
 
 
 def test_no_two_networks_drawn_are_the_same(call, data):

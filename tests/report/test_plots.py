@@ -25,6 +25,8 @@ def test_how_much_of_the_budget_is_used_is_told_of_what_was_selected(run):
     assert "of the budget" not in pareto(found)  # of trials without a margin
     trials = [trial | {"latency_upper_ms": 1.1 * trial["latency_ms"], "strategy": "sampled"} for trial in found.trials]
     path.write_text("".join(json.dumps(trial) + "\n" for trial in trials))
+    assert "of the budget with its margin): a finalist, by its training" in pareto(read_findings(run))
+    (run / "front.json").unlink()
     figure = pareto(read_findings(run))
     assert "landed on a network that is predicted at 1 ms (55.0 % of the budget with its margin)" in figure
     assert "delivered is predicted at 1.5 ms (82.5 % of the budget with its margin): another candidate" in figure

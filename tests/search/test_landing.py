@@ -37,3 +37,11 @@ SECOND = {"strategy": "sampled", "arch": [1, 0], "likelihood": 0.5, "latency_ms"
 )
 def test_both_figures_are_told_and_why_another_one_is_delivered(trials, delivered, told):
     assert landing_told(trials, delivered, 0.4) == told
+
+
+def test_a_finalist_is_said_to_be_chosen_by_its_training():
+    landed, other = ({"strategy": "sampled", "arch": [n], "latency_ms": 0.3, "latency_upper_ms": 0.36} for n in (0, 1))
+    judged = [{**landed, "likelihood": 0.55}, {**other, "likelihood": 0.5}]
+    told = landing_told(judged, judged[1], 0.4, [judged[1]])
+    assert told.endswith("(90.0 % of the budget with its margin): a finalist, by its training.")
+    assert "ranked by" in landing_told(judged, judged[1], 0.4)

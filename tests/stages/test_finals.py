@@ -1,12 +1,16 @@
 """Finalists: trained for a while, and the best of them by that is measured, trained and delivered first."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from quick import QUICK
 
+from hwnas.nn import Compute
 from hwnas.stages import finals
+from hwnas.stages.run import Run, open_run
 from hwnas.storage import Journal, read_json
+from hwnas.train import corrupted, shared_judged
 
 RUN = ("--method", "spos", "--finalists", "2", "--train-epochs", "8")
 
@@ -35,7 +39,7 @@ def test_the_best_of_both_strategies_are_trained_and_ordered_by_that(searched):
         assert all(best["arch"] in [n["arch"] for n in networks] for best in own[:2])
     assert len(list((run / "finals").glob("*.pt"))) == len(networks)
     assert f"{len(networks)} finalists, each trained for" in told
-    assert "is the super-network's number" in told
+    assert "of them by the super-network" in told
 
 
 def test_together_they_cost_no_more_than_the_winners_training(searched):
@@ -53,7 +57,42 @@ def test_again_it_trains_nothing_and_finds_the_same(hwnas, searched, tmp_path):
     done = hwnas("search", "--out", run)
     assert done.returncode == 0, done.stderr
     assert (run / "front.json").read_bytes() == (searched[0] / "front.json").read_bytes()
-    assert "of 1 " not in done.stderr  # epochs
+    assert "training finalist" in searched[1]
+    assert "training finalist" not in done.stderr
+
+
+def test_another_learning_rate_trains_them_anew(hwnas, searched, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(searched[0], run)
+    done = hwnas("search", "--lr", "0.01", "--out", run)
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in (run / "finals").glob("*.pt")}
+    before = {path.name for path in (searched[0] / "finals").glob("*.pt")}
+    assert {name.replace("-lr0.01.", "-lr0.2.") for name in names - before} == before
+
+
+def test_where_an_epoch_of_each_costs_more_than_the_winner_that_is_told(hwnas, searched, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(searched[0], run)
+    networks = read_json(run / "front.json")["finalists"]["networks"]
+    done = hwnas("search", "--train-epochs", "1", "--out", run)
+    assert done.returncode == 0, done.stderr
+    cost = sum(n["macs"] for n in networks) / max(networks, key=lambda n: n["likelihood"])["macs"]
+    assert cost > 1
+    assert f"each trained for 1 of 1 epochs: {cost:.2g} times the training" in done.stderr
+    assert "their order is chance" in done.stderr
+
+
+def test_robust_finalists_are_judged_by_corrupted_images_too(searched):
+    run = open_run(searched[0], {})
+    splits, module = run.splits(), lambda x: x.flatten(1)[:, : len(run.splits().classes)]
+    compute = Compute("cpu")
+    plain = finals._judged(run, module, splits, compute)
+    both = finals._judged(Run(run.path, replace(run.config, robust=True)), module, splits, compute)
+    assert plain == pytest.approx(shared_judged(module, splits.search, run.config.resolution, compute))
+    noisy = shared_judged(module, splits.search, run.config.resolution, compute, corrupted)
+    assert both.likelihood == pytest.approx((plain.likelihood * noisy.likelihood) ** 0.5)
+    assert both.accuracy == pytest.approx((plain.accuracy + noisy.accuracy) / 2)
 
 
 def test_the_first_of_them_is_delivered_and_the_best_random_one_compared(hwnas, searched, tmp_path):
@@ -103,8 +142,7 @@ def test_what_an_objective_values_decides_among_them(searched, monkeypatch):
     trials = Journal(run / "trials.jsonl").records
     alone = {"accuracy": 0.5, "likelihood": 0.4, "epochs": 1, "seconds": 1.0}
     monkeypatch.setattr(finals, "_trained", lambda *of: alone)
-    from hwnas.stages.run import open_run
-
-    found = finals.finals(open_run(run, {}), trials, lambda metrics: (-metrics["macs"],), None, None)
+    opened = open_run(run, {})
+    found = finals.finals(opened, trials, lambda metrics: (-metrics["macs"],), opened.splits(), Compute("cpu"))
     assert [n["macs"] for n in found] == sorted(n["macs"] for n in found)
     assert all(n["alone"]["worth"] == -n["macs"] for n in found)

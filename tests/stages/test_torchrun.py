@@ -90,7 +90,7 @@ def test_two_processes_search_and_train(hwnas, tmp_path):
     assert done.returncode == 0, done.stderr
     finalists = read_json(two / "front.json")["finalists"]["networks"]
     assert finalists == sorted(finalists, key=lambda f: f["alone"]["likelihood"], reverse=True)
-    assert done.stderr.count("is the super-network's number") == 1
+    assert done.stderr.count("of them by the super-network") == 1
     mine, theirs = (Journal(run / "trials.jsonl").records for run in (two, one))
     assert [t["strategy"] for t in mine] == [t["strategy"] for t in theirs]
     assert [t["arch"] for t in mine[:8]] == [t["arch"] for t in theirs[:8]]  # random ones do not depend on accuracies

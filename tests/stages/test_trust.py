@@ -173,6 +173,12 @@ def test_few_networks_speak_against_only_with_the_whole_interval(tau, low, high,
     assert judged({"tau": tau, "low": low, "high": high, "networks": [{}] * networks})["verdict"] == verdict
 
 
+@pytest.mark.parametrize(("agreement", "verdict"), [(0.2, "unclear"), (0.8, "bad")])
+def test_many_networks_speak_against_it_only_where_their_trainings_agree(agreement, verdict):
+    found = {"tau": 0.1, "low": -0.2, "high": 0.4, "agreement": agreement, "networks": [{}] * 12}
+    assert judged(found)["verdict"] == verdict
+
+
 @pytest.mark.parametrize(
     ("accuracies", "verdict"),
     [((0, 1, 2, 3, 4), "good"), ((0, 1, 2, 4, 3), "unclear"), ((3, 4, 0, 2, 1), "unclear"), ((4, 3, 2, 1, 0), "bad")],
