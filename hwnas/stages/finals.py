@@ -10,7 +10,7 @@ from hwnas.nn import Compute, Network
 from hwnas.objective import Objective, worth
 from hwnas.search.evidence import HARDLY, known_share
 from hwnas.stages.run import Run, say
-from hwnas.stages.train import affordable_epochs, checkpoint_name, seconds_of, trained_alone
+from hwnas.stages.train import affordable_epochs, checkpoint_name, record_of, seconds_of, trained_alone
 from hwnas.storage import Record
 from hwnas.train import Judged, corrupted, shared_judged, unchanged
 
@@ -65,8 +65,7 @@ def finalists(trials: Sequence[Record], count: int) -> list[Record]:
 
 def _trained(run: Run, trial: Record, title: str, epochs: int, splits: Splits, compute: Compute) -> Record:
     """What a finalist makes of the search part by itself; one that was trained before is read from its checkpoint."""
-    size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
-    network = {"space": run.space.name, "num_classes": len(splits.classes), **size, "arch": trial["arch"]}
+    network = record_of(run, trial["arch"])
     lr = run.recipe(epochs, run.config.lr, splits).lr  # may be lowered after a training that diverged
     stem = f"finals/{checkpoint_name(network)}-e{epochs}-lr{lr:g}"
     module, training = trained_alone(run, network, stem, epochs, title, splits, compute)

@@ -17,7 +17,7 @@ from hwnas.stages.config import FEWEST_RANKED, RunConfig
 from hwnas.stages.finals import in_order, needed_front
 from hwnas.stages.progress import progress
 from hwnas.stages.run import Run, say
-from hwnas.stages.train import affordable_epochs, checkpoint_name, train_from_scratch
+from hwnas.stages.train import affordable_epochs, checkpoint_name, record_of, train_from_scratch
 from hwnas.storage import Journal, Record, read_json
 from hwnas.supernet import PathJudge
 
@@ -41,7 +41,7 @@ def ranking(run: Run, paths: PathJudge, splits: Splits) -> Record:
     if not epochs:
         return {"why": _too_dear(run.config, len(chosen))}
     titled = [(f"network {number} of {len(chosen)}", found) for number, found in enumerate(chosen, start=1)]
-    networks = [_trained(run, space, title, found, epochs, splits, paths.compute) for title, found in titled]
+    networks = [_trained(run, title, found, epochs, splits, paths.compute) for title, found in titled]
     return {**order(networks, epochs), "epochs": epochs, "networks": networks}
 
 
@@ -112,12 +112,9 @@ def spread(found: list[Record], count: int) -> list[Record]:
     return [ordered[round(i * (len(ordered) - 1) / (count - 1))] for i in range(count)]
 
 
-def _trained(
-    run: Run, space: Space, title: str, found: Record, epochs: int, splits: Splits, compute: Compute
-) -> Record:
+def _trained(run: Run, title: str, found: Record, epochs: int, splits: Splits, compute: Compute) -> Record:
     """A candidate with what it gets by itself, the mean over its trainings; finished ones are read from checkpoints."""
-    size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
-    network = {"space": space.name, "num_classes": space.num_classes, **size, "arch": found["arch"]}
+    network = record_of(run, found["arch"])
     stem, count, trainings = f"trust/{checkpoint_name(network)}-e{epochs}", run.config.rank_trainings, []
     for number in range(count):
         seeded = Run(run.path, replace(run.config, seed=run.config.seed + number))  # weights, and order of the images

@@ -36,6 +36,12 @@ def checkpoint_name(network: Record) -> str:
     return f"{network['space']}-w{network['width_mult']:g}-{between.join(map(str, network['arch']))}"
 
 
+def record_of(run: Run, arch: Sequence[int]) -> Record:
+    """What builds an architecture of the run's own space, as networks are in `selection.json`."""
+    size = {"resolution": run.config.resolution, "width_mult": run.config.width_mult}
+    return {"space": run.space.name, "num_classes": run.space.num_classes, **size, "arch": list(arch)}
+
+
 def build_network(run: Run, network: Record) -> Network:
     """A network of the run's `selection.json` with fresh weights that follow from the seed."""
     torch.manual_seed(run.config.seed)
