@@ -12,11 +12,11 @@ from typing import TextIO
 
 from hwnas import cli
 
-# Small enough for seconds: digits, narrow networks, few epochs and candidates.
+# Small enough for seconds: digits, narrow networks, few epochs and candidates, one path a step.
 QUICK = (
     *("--data", "digits", "--on", "fake", "--budget-of-median", "0.6", "--width-mult", "0.25"),
     *("--supernet-epochs", "1", "--population", "4", "--generations", "2", "--recalibration-batches", "1"),
-    *("--train-epochs", "2", "--calibration-networks", "5", "--rank-networks", "0"),
+    *("--method", "spos", "--train-epochs", "2", "--calibration-networks", "5", "--rank-networks", "0"),
 )
 
 # Processes are forked from one that has imported everything and computed nothing, not from that of the tests.

@@ -137,7 +137,7 @@ def _millions(run):
         (("--objective", "cost", "--reward", "mnasnet-soft"), "names cost, and no --max-cost says what of it is too"),
         (
             ("--objective", "latency"),
-            "--reward hard weighs nothing beside accuracy with --method sandwich; give",
+            "--reward hard weighs nothing beside accuracy with --method spos; give",
         ),
         (
             ("--objective", "latency", "--reward", "mnasnet-hard"),
