@@ -45,7 +45,7 @@ from hwnas.errors import UserError
 from hwnas.latency import RelativeErrors
 from hwnas.latency.additive import AdditiveCost
 from hwnas.latency.fitting import Fitted
-from hwnas.search import Budget, Limit, RandomSearch
+from hwnas.search import TIE_SHARE, Budget, Limit, RandomSearch
 from hwnas.search.evidence import Floats, mean_interval
 from hwnas.search.methods import DEFAULT_METHOD
 from hwnas.spaces import op_macs
@@ -78,12 +78,16 @@ class Variant:
 DEFAULT = "default"
 VARIANTS = {
     DEFAULT: Variant(),
+    "the likeliest, nothing ties": Variant(way=Way(tie_share=0.0)),
+    "half as much ties": Variant(way=Way(tie_share=TIE_SHARE / 2)),
+    "twice as much ties": Variant(way=Way(tie_share=2 * TIE_SHARE)),
     "batch norm as trained": Variant(way=Way(recalibrated=False)),
     "by accuracy, not likelihood": Variant(way=Way(by="accuracy")),
     "10 candidates": Variant(evaluations=10),
     "30 candidates": Variant(evaluations=30),
     "300 candidates": Variant(evaluations=300),
     "random search": Variant(strategy="random"),
+    "random search, the likeliest": Variant(strategy="random", way=Way(tie_share=0.0)),
     "random search, 300 candidates": Variant(strategy="random", evaluations=300),
     "3 finalists, each trained once": Variant(finalists=3),
     "5 finalists, each trained once": Variant(finalists=5),

@@ -21,7 +21,7 @@ from truth import TABLES, Values
 from hwnas.latency import kendall_tau
 from hwnas.nn import Compute
 from hwnas.objective import quality
-from hwnas.search import METHODS, Budget, Paths, Probabilities
+from hwnas.search import METHODS, Budget, Paths, Probabilities, by_preference, tie_width
 from hwnas.spaces import Arch, Space
 from hwnas.stages import feasible, fit, plan, profile
 from hwnas.stages import search as search_stage
@@ -104,7 +104,8 @@ def found_by(ground: Ground, out: Path, method: str, seed: int) -> Record:
     if ground.by_training:
         networks = ground.epochs // ground.network_epochs
         told["scratch_accuracy"] = scratch_accuracy(budget, ground, seed, networks)
-    found, by_chance = (ground.accuracy[pick(candidates)] for candidates in (own, drawn))
+    width = tie_width(drawn, run.config.tie_share)
+    found, by_chance = (ground.accuracy[pick(candidates, width)] for candidates in (own, drawn))
     within = [accuracy for arch, accuracy in ground.accuracy.items() if budget.holds(arch)]
     return {**told, "accuracy": found, "random_accuracy": by_chance, **ranked(found, within)}
 
@@ -141,9 +142,9 @@ def clear(out: Path, method: str, seed: int) -> None:
     shutil.rmtree(gone)
 
 
-def pick(trials: Sequence[Record]) -> Arch:
-    """What a search returns: the first of the highest quality by the super-network."""
-    return tuple(max(trials, key=quality)["arch"])
+def pick(trials: Sequence[Record], width: float) -> Arch:
+    """What a search returns, as `hwnas select` takes it. width: of likelihoods that tie."""
+    return tuple(by_preference(trials, width)[0]["arch"])
 
 
 def ranked(accuracy: float, accuracies: Sequence[float]) -> Record:

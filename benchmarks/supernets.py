@@ -19,9 +19,21 @@ from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute
 from hwnas.nn.compute import Precision
-from hwnas.objective import Metrics, hard_limits, quality
-from hwnas.search import METHODS, Budget, Evolution, EvolutionConfig, Paths, Strategy, search
-from hwnas.spaces import Arch, Space
+from hwnas.objective import Metrics, hard_limits
+from hwnas.search import (
+    METHODS,
+    TIE_SHARE,
+    Budget,
+    Evolution,
+    EvolutionConfig,
+    Paths,
+    RandomSearch,
+    Strategy,
+    by_preference,
+    search,
+    tie_width,
+)
+from hwnas.spaces import Arch, Space, macs
 from hwnas.stages.computing import load_compute, workers
 from hwnas.stages.run import Run, open_run
 from hwnas.stages.search import RECALIBRATION_BATCH
@@ -174,6 +186,7 @@ class Way:
 
     by: Literal["likelihood", "accuracy"] = "likelihood"
     recalibrated: bool = True
+    tie_share: float = TIE_SHARE
 
 
 class Asked:
@@ -214,19 +227,23 @@ def evolution(budget: Budget, population: int, seed: int) -> Evolution:
 
 
 def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluations: int, count: int = 1) -> list[Arch]:
-    """What a search finds, as many as asked and the best by the super-network first, within the limits.
+    """What a search finds, as many as asked and the best first, within the limits, as `hwnas select` takes them.
 
-    Of equally good ones the cheaper first, as `hwnas select` takes them.
+    As many random networks tell how far likelihoods spread, the same ones for every search.
     """
+    metric, space = budget.limits[0].metric, asked.paths.net.space
 
     def evaluate(archs: Sequence[Arch]) -> Iterator[Metrics]:
         return ({**asked.metrics(arch, way), **budget.metrics(arch)} for arch in archs)
 
-    metric = budget.limits[0].metric
-    trials = search(strategy, evaluate, hard_limits(budget.by_metric), evaluations)
-    allowed = [trial for trial in trials if budget.holds(trial.arch)]
-    allowed.sort(key=lambda t: (-quality(t.metrics), t.metrics[metric]))
-    return list(dict.fromkeys(trial.arch for trial in allowed))[:count]
+    def searched(how: Strategy) -> list[Record]:
+        trials = search(how, evaluate, hard_limits(budget.by_metric), evaluations)
+        allowed = {trial.arch: trial.metrics for trial in trials if budget.holds(trial.arch)}
+        cost = {arch: {"macs": macs(space.ops(arch)), "latency_ms": found[metric]} for arch, found in allowed.items()}
+        return [{"arch": arch, **found, **cost[arch]} for arch, found in allowed.items()]
+
+    width = tie_width(searched(RandomSearch(budget, 0)), way.tie_share)
+    return [trial["arch"] for trial in by_preference(searched(strategy), width)][:count]
 
 
 def true_rank(truth: Truth, budget: Budget, arch: Arch) -> Record:

@@ -81,6 +81,10 @@ def _stage_options(
     population: Annotated[int | None, typer.Option(help="Architectures per generation.")] = None,
     generations: Annotated[int | None, typer.Option(help="Generations of the evolution.")] = None,
     recalibration_batches: Annotated[int | None, typer.Option(help="Batches of 128 for batch norm.")] = None,
+    tie_share: Annotated[
+        float | None,
+        typer.Option(help="Of the spread of random candidates' likelihoods: so far apart are as good; 0: none are."),
+    ] = None,
     finalists: Annotated[
         int | None, typer.Option(help="Best candidates, and as many random ones, to train and choose by; 1: none.")
     ] = None,

@@ -32,6 +32,7 @@ class Findings:
     too_slow: list[Record]  # winners whose exported file broke the budget
     trials: list[Record]
     finalists: list[Record]
+    ties: Record  # of `front.json`
     supernet: list[Record]
     events: list[Record]
     curves: dict[str, list[Record]]  # epochs of each training, by the name of its journal
@@ -102,6 +103,7 @@ def read_findings(run: Path) -> Findings:
         too_slow=too_slow,
         trials=_lines(run / "trials.jsonl"),
         finalists=_record(run, "front.json").get("finalists", {}).get("networks", []),
+        ties=_record(run, "front.json").get("ties", {}),
         supernet=_lines(run / "supernet.jsonl"),
         events=_lines(run / "events.jsonl"),
         curves={path.stem: _lines(path) for path in sorted(run.glob("train/*.jsonl"))},

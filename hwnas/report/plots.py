@@ -1,6 +1,7 @@
 """The figures of the page: each a function from findings to HTML, empty where its stage has not run."""
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate, cycle
 from typing import Any
@@ -105,7 +106,19 @@ def pareto(found: Findings) -> str:
         "super-network candidates; point at one to see its layers. Latency is predicted. The likelihood is that of the "
         "labels by the shared weights, the geometric mean over the images. Candidates are ranked by their "
     )
-    return paragraph(f"{len(found.trials)} {note}{found.ranked_by}.") + figure + paragraph(_landing(found))
+    told = f"{len(found.trials)} {note}{found.ranked_by}.{_ties(found)}"
+    return paragraph(told) + figure + paragraph(_landing(found))
+
+
+def _ties(found: Findings) -> str:
+    """Which likelihoods are as good as the highest; empty where it stands alone."""
+    equal = [trial for trial in found.trials if quality(trial) >= found.ties.get("least", math.inf)]
+    if len({tuple(trial["arch"]) for trial in equal}) < 2:
+        return ""
+    return (
+        f" From {found.ties['least']:.4f} on the super-network cannot tell them apart: of these the one of most "
+        "multiply-adds goes first."
+    )
 
 
 def _landing(found: Findings) -> str:
@@ -113,9 +126,10 @@ def _landing(found: Findings) -> str:
     if found.budget_ms is None or "latency_upper_ms" not in found.trials[0]:
         return ""
     winner = found.selection.get("winner", {}).get("arch")
-    best = found.finalists[0] if found.finalists else max(found.trials, key=goals(found.aims))
+    ties = found.ties.get("all", [])
+    best = [*found.finalists, *ties, max(found.trials, key=goals(found.aims))][0]
     delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
-    return landing_told(found.trials, delivered, found.budget_ms, found.finalists)
+    return landing_told(found.trials, delivered, found.budget_ms, found.finalists, ties)
 
 
 def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:

@@ -10,12 +10,14 @@ from hwnas.search.methods import METHODS, Method, Paths, Probabilities, Shrinkin
 from hwnas.search.populations import one_by_one
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.strategy import BatchStrategy, Evaluator, ReplayError, Strategy, Trial, search
+from hwnas.search.ties import TIE_SHARE, by_preference, largest_first, tie_width, tied
 
 STRATEGIES: dict[str, Callable[[Budget, int], Strategy]] = {"evolution": Evolution, "random": RandomSearch}
 
 __all__ = [
     "METHODS",
     "STRATEGIES",
+    "TIE_SHARE",
     "BatchStrategy",
     "Budget",
     "Evaluator",
@@ -31,7 +33,11 @@ __all__ = [
     "Shrinking",
     "Strategy",
     "Trial",
+    "by_preference",
     "landing_told",
+    "largest_first",
     "one_by_one",
     "search",
+    "tie_width",
+    "tied",
 ]

@@ -8,10 +8,16 @@ from hwnas.objective import worth
 Trial = Mapping[str, Any]  # a line of `trials.jsonl`
 
 
-def landing_told(trials: Sequence[Trial], delivered: Trial, budget_ms: float, finalists: Sequence[Trial] = ()) -> str:
+def landing_told(
+    trials: Sequence[Trial],
+    delivered: Trial,
+    budget_ms: float,
+    finalists: Sequence[Trial] = (),
+    ties: Sequence[Trial] = (),
+) -> str:
     """A sentence with the figures of both; of the delivered one alone where no probabilities were trained.
 
-    finalists: candidates among which training chose.
+    finalists: candidates among which training chose; ties: among which multiply-adds did.
     """
     landed = next((trial for trial in trials if trial["strategy"] == "sampled"), None)
     told = f"What is delivered is predicted at {_use(delivered, budget_ms)}"
@@ -19,11 +25,24 @@ def landing_told(trials: Sequence[Trial], delivered: Trial, budget_ms: float, fi
         return f"{told}."
     if list(landed["arch"]) == list(delivered["arch"]):
         return f"{told}: the network that the trained probabilities landed on."
-    is_finalist = list(delivered["arch"]) in [list(finalist["arch"]) for finalist in finalists]
-    why = "a finalist, by its training" if is_finalist else _by_rank(delivered, landed)
+    if _is_one_of(finalists, delivered):
+        why = "a finalist, by its training"
+    elif _is_one_of(ties, delivered):
+        why = f"as likely as far as the super-network tells, with {_millions(delivered)} instead of {_millions(landed)}"
+        why += " million multiply-adds"
+    else:
+        why = _by_rank(delivered, landed)
     return (
         f"The trained probabilities landed on a network that is predicted at {_use(landed, budget_ms)}. {told}: {why}."
     )
+
+
+def _is_one_of(some: Sequence[Trial], trial: Trial) -> bool:
+    return list(trial["arch"]) in [list(one["arch"]) for one in some]
+
+
+def _millions(trial: Trial) -> str:
+    return f"{trial['macs'] / 1e6:.3g}"
 
 
 def _by_rank(delivered: Trial, landed: Trial) -> str:

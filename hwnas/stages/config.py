@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from hwnas.errors import UserError
 from hwnas.objective import ADAPTIVE, COST, HARD, HARD_ABOVE, LATENCY, LATENCY_LOSSES, LOSSES, NONE, REWARDS, named
 from hwnas.search.methods import DEFAULT_EPOCHS, DEFAULT_METHOD, METHODS
+from hwnas.search.ties import TIE_SHARE
 from hwnas.spaces import PUBLISHED
 from hwnas.storage import read_json
 
@@ -49,7 +50,7 @@ SETTLED_BY: dict[str, tuple[str, ...]] = {
     # how to go on is asked each time
     **dict.fromkeys(("attempts", "checkpoint_every_s", "processes_may_change"), ()),
     **dict.fromkeys(("rank_networks", "rank_epochs", "rank_trainings"), ()),
-    "finalists": ("selection.json",),
+    **dict.fromkeys(("finalists", "tie_share"), ("selection.json",)),
 }
 
 
@@ -89,6 +90,7 @@ class RunConfig:
     population: int = 50
     generations: int = 4
     recalibration_batches: int = 4
+    tie_share: float = TIE_SHARE
     finalists: int = 1
     robust: bool = False
     baselines: str = "mobilenet_v2"
@@ -187,6 +189,8 @@ class RunConfig:
                 raise UserError(f"{option(name)} is {value}; allowed is a number above 0")
         if not 0 <= self.budget_use < 1:
             raise UserError(f"--budget-use is {self.budget_use}; allowed is a share of the budget from 0 to below 1")
+        if not 0 <= self.tie_share < math.inf:
+            raise UserError(f"--tie-share is {self.tie_share}; allowed is 0, by which the likeliest is taken, and more")
         if not 0 < self.confidence < 1:
             raise UserError(f"--confidence is {self.confidence}; allowed is a probability above 0 and below 1")
 

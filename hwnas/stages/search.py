@@ -7,7 +7,7 @@ from dataclasses import asdict
 from hwnas.datasets import Splits
 from hwnas.errors import UserError
 from hwnas.nn import Compute, Supernet
-from hwnas.objective import HARD, REWARDS, Metrics, Objective, goals, pareto_front, worth
+from hwnas.objective import HARD, REWARDS, Metrics, Objective, goals, pareto_front, quality, worth
 from hwnas.ranks import first_alone, shared_out, size
 from hwnas.search import (
     METHODS,
@@ -23,11 +23,13 @@ from hwnas.search import (
     Strategy,
     Trial,
     landing_told,
+    largest_first,
     search,
+    tied,
 )
 from hwnas.spaces import Arch, macs, params
 from hwnas.stages.computing import load_compute, workers
-from hwnas.stages.finals import finals, in_order
+from hwnas.stages.finals import RANDOM, finals, in_order, width_of_ties
 from hwnas.stages.limits import kept_as, load_limits, objective_metrics
 from hwnas.stages.predictor import load_budget_ms, load_footprints, load_predictor
 from hwnas.stages.progress import progress
@@ -227,8 +229,8 @@ def write_front(run: Run, trials: Journal, finalists: Sequence[Record]) -> None:
     """The Pareto front of all trials, and that of random search alone; first what is to be delivered."""
     random_trials, aims = [r for r in trials.records if r["strategy"] == "random"], objective_metrics(run)
     front, random_front = (pareto_front(records, goals(aims)) for records in (trials.records, random_trials))
-    trained = {"asked": run.config.finalists, "networks": list(finalists)}
-    found = {"front": front, "random_front": random_front, "finalists": trained}
+    trained, ties = {"asked": run.config.finalists, "networks": list(finalists)}, _ties(run, trials.records)
+    found = {"front": front, "random_front": random_front, "ties": ties, "finalists": trained}
     run.write("front.json", found)
     best = "the one that is worth most" if aims else "the likeliest"
     say(
@@ -236,7 +238,23 @@ def write_front(run: Run, trials: Journal, finalists: Sequence[Record]) -> None:
         f"{front[0]['accuracy']:.4f}{_at(front[0], aims)}, of random search {random_front[0]['accuracy']:.4f}"
         f"{_at(random_front[0], aims)}"
     )
-    say(landing_told(trials.records, in_order(found)[0], load_budget_ms(run), finalists))
+    say(landing_told(trials.records, in_order(found)[0], load_budget_ms(run), finalists, ties["all"]))
+
+
+def _ties(run: Run, trials: Sequence[Record]) -> Record:
+    """Of `front.json`: candidates, and random ones, that are as good as the likeliest; none with an objective."""
+    width, asked = width_of_ties(run, trials), run.config.tie_share
+    if width is None:
+        return {"asked": asked, "all": [], "random": []}
+    equal = tied(trials, width)
+    least, most, count = min(map(quality, equal)), max(map(quality, equal)), len({tuple(t["arch"]) for t in equal})
+    if count > 1:
+        say(
+            f"{count} candidates, of likelihoods from {least:.4f} to {most:.4f}, are too close for the super-network "
+            "to tell them apart: the one of most multiply-adds goes first"
+        )
+    at_random = tied([trial for trial in trials if trial["strategy"] == RANDOM], width)
+    return {"asked": asked, "least": least, "all": largest_first(equal), "random": largest_first(at_random)}
 
 
 def _at(trial: Record, aims: Sequence[str]) -> str:

@@ -122,8 +122,11 @@ def test_the_best_finalist_by_one_training_is_picked_and_told_by_the_others(call
     trials = [Trial(arch, {"likelihood": judged[arch], "macs": 1.0}) for arch in (best, worst)]
     monkeypatch.setattr(supernets, "search", lambda *of: trials)
     budget = known.macs_budget(1.0)
-    asked = [supernets.best_of(None, budget, None, supernets.Way(), 2, count) for count in (1, 2)]
-    assert asked == [[worst], [worst, best]]
+    asked = SimpleNamespace(paths=SimpleNamespace(net=SimpleNamespace(space=known.space)))
+    found = [supernets.best_of(None, budget, asked, supernets.Way(), 2, count) for count in (1, 2)]
+    assert found == [[worst], [worst, best]]
+    (largest,) = supernets.best_of(None, budget, asked, supernets.Way(tie_share=10), 2)
+    assert macs(known.space.ops(largest)) == max(macs(known.space.ops(arch)) for arch in (worst, best))
     picked = []
     host = SimpleNamespace(
         truth=known,
@@ -134,7 +137,7 @@ def test_the_best_finalist_by_one_training_is_picked_and_told_by_the_others(call
     )
     for count in (1, 2):
         variant = ablation.Variant(strategy="random", evaluations=2, finalists=count)
-        picked.append(tuple(ablation.searched(host, variant, 0, None)["arch"]))
+        picked.append(tuple(ablation.searched(host, variant, 0, asked)["arch"]))
     assert picked == [worst, best]
 
 

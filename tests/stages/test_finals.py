@@ -137,6 +137,14 @@ def test_a_network_that_both_found_is_trained_once(hwnas):
     ]
 
 
+def test_among_those_that_tie_the_largest_are_finalists():
+    macs = {0: 30, 1: 20, 2: 10, 3: 40}
+    trials = [{**trial("random", n, 0.5 - n / 100), "macs": macs[n]} for n in (0, 1)]
+    trials += [{**trial("evolution", n, 0.6 - n / 100), "macs": macs[n]} for n in (2, 3)]
+    assert [f["arch"] for f in finals.finalists(trials, 1, 0.0)] == [[2], [0]]
+    assert [f["arch"] for f in finals.finalists(trials, 1, 0.1)] == [[3], [0]]
+
+
 def test_what_an_objective_values_decides_among_them(searched, monkeypatch):
     run = searched[0]
     trials = Journal(run / "trials.jsonl").records

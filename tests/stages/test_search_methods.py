@@ -1,6 +1,7 @@
 """Every method searches on the command line, keeps the budget, and survives a kill in the middle."""
 
 import itertools
+import json
 import shutil
 import signal
 
@@ -243,3 +244,60 @@ def test_the_methods_are_listed_with_paper_and_cost(hwnas):
     assert done.returncode == 0
     for name, method in METHODS.items():
         assert f"{name}: {method.paper}" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def tying(hwnas, feasible, tmp_path_factory):
+    """A search so near to chance that a width of five deviations takes all of its candidates for equal."""
+    run = tmp_path_factory.mktemp("tying") / "run"
+    shutil.copytree(feasible, run)
+    done = hwnas("search", "--tie-share", "5", "--out", run)
+    assert done.returncode == 0, done.stderr
+    return run, done.stderr
+
+
+def test_of_what_the_super_network_cannot_tell_apart_the_largest_is_delivered(hwnas, tying, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tying[0], run)
+    trials, front = Journal(run / "trials.jsonl").records, read_json(run / "front.json")
+    different = {tuple(t["arch"]) for t in trials}
+    assert f"{len(different)} candidates, of likelihoods from" in tying[1]
+    assert front["ties"]["least"] == min(t["likelihood"] for t in trials)
+    for kind, among in (("all", trials), ("random", [t for t in trials if t["strategy"] == "random"])):
+        ties = front["ties"][kind]
+        assert ties[0]["macs"] == max(t["macs"] for t in among)
+        assert all(a["macs"] > b["macs"] and a["latency_ms"] > b["latency_ms"] for a, b in itertools.pairwise(ties))
+    done = hwnas("select", "--baselines", "none", "--out", run)
+    assert done.returncode == 0, done.stderr
+    selection = read_json(run / "selection.json")
+    ordered = [*front["ties"]["all"], *front["front"]]
+    assert selection["winner"]["arch"] == ordered[len(selection["attempts"])]["arch"]
+    assert hwnas("report", "--out", run).returncode == 0
+    told = f"From {front['ties']['least']:.4f} on the super-network cannot tell them apart"
+    assert told in (run / "report.html").read_text()
+
+
+def test_without_ties_the_likeliest_is_delivered(hwnas, tying, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tying[0], run)
+    done = hwnas("select", "--tie-share", "0", "--out", run)
+    assert f"--tie-share is 0.0, and {run / 'front.json'} was written with 5.0; run `hwnas search" in done.stderr
+    done = hwnas("search", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "too close for the super-network" not in done.stderr
+    front = read_json(run / "front.json")
+    assert front["ties"]["all"] == front["front"][:1]
+    (run / "front.json").write_text(json.dumps({"front": front["front"], "random_front": front["random_front"]}))
+    done = hwnas("select", "--baselines", "none", "--out", run)  # as an earlier version wrote it
+    assert done.returncode == 0, done.stderr
+    selection = read_json(run / "selection.json")
+    assert selection["winner"]["arch"] == front["front"][len(selection["attempts"])]["arch"]
+    assert "--tie-share" in hwnas("search", "--tie-share", "1", "--out", run).stderr  # selection.json came of 0
+
+
+@pytest.mark.parametrize("share", ["-0.1", "nan", "inf"])
+def test_a_share_that_means_nothing_is_refused(hwnas, tmp_path, share):
+    done = hwnas("plan", *QUICK, "--tie-share", share, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "--tie-share is" in done.stderr
+    assert "allowed is 0" in done.stderr
