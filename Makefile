@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_RUN ?= runs/demo
 DEMO_OPTIONS ?= --data digits --on host_cpu1_litert_fp32 --budget-of-median 0.5 \
-	--supernet-epochs 4 --population 16 --generations 4 --train-epochs 12
+	--supernet-epochs 3 --population 16 --generations 4 --train-epochs 10
 
 .PHONY: demo test test-runtimes lint bench clean
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 STAGES = {
     "generate": "Everything below, in order; run it again to continue after an interruption.",
-    "plan": "How many operators the space needs, how many are measured, how long the rest will take.",
+    "plan": "How many operators the space needs, how many are measured, how long measuring the rest will take.",
     "profile": "Measure the operators that the latency table lacks.",
     "fit": "Calibrate the latency predictor on a few measured whole networks.",
     "feasible": "Compare the budget with the space before anything is trained.",

@@ -29,7 +29,7 @@ class CoreML:
         try:
             return f"coremltools {packages.version('coremltools')}"
         except packages.PackageNotFoundError:
-            raise UserError("coremltools is not installed; `pip install hwnas[coreml]`") from None
+            raise UserError('coremltools is not installed; in the checkout, `pip install ".[coreml]"`') from None
 
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch

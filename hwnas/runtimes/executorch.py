@@ -53,7 +53,7 @@ class ExecuTorch:
         try:
             return f"executorch {packages.version('executorch')}"
         except packages.PackageNotFoundError:
-            raise UserError("ExecuTorch is not installed; `pip install hwnas[executorch]`") from None
+            raise UserError('ExecuTorch is not installed; in the checkout, `pip install ".[executorch]"`') from None
 
     def convert(self, module: "nn.Module", input_shape: Shape, path: Path) -> None:
         import torch

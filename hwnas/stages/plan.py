@@ -1,4 +1,4 @@
-"""plan: how many operators the space needs, how many are measured, how long the rest will take."""
+"""plan: how many operators the space needs, how many are measured, how long measuring the rest will take."""
 
 from hwnas.devices import load_profile
 from hwnas.latency.profiler import estimated_s, rows_to_measure, rows_without_prediction
