@@ -1,10 +1,11 @@
 """Finalists: trained for a while, and the best of them by that is measured, trained and delivered first."""
 
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
-from quick import QUICK
+from quick import QUICK, started
 
 from hwnas.nn import Compute
 from hwnas.stages import finals
@@ -59,6 +60,26 @@ def test_again_it_trains_nothing_and_finds_the_same(hwnas, searched, tmp_path):
     assert (run / "front.json").read_bytes() == (searched[0] / "front.json").read_bytes()
     assert "training finalist" in searched[1]
     assert "training finalist" not in done.stderr
+
+
+@pytest.mark.slow
+def test_killed_among_finalists_it_ends_with_the_same(hwnas, searched, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(searched[0], run)
+    (run / "front.json").unlink()
+    shutil.rmtree(run / "finals")
+    for number in (1, 2):
+        with started("search", "--out", run) as (process, stderr):
+            assert any(f"training finalist {number} of" in line for line in stderr)
+            process.kill()
+        assert process.exitcode == -signal.SIGKILL
+    done = hwnas("search", "--out", run)
+    assert done.returncode == 0, done.stderr
+    mine, theirs = (read_json(folder / "front.json") for folder in (run, searched[0]))
+    for front in (mine, theirs):
+        for finalist in front["finalists"]["networks"]:
+            finalist["alone"]["seconds"] = 0
+    assert mine == theirs
 
 
 def test_another_learning_rate_trains_them_anew(hwnas, searched, tmp_path):
