@@ -15,7 +15,7 @@ from typing import Any
 from hwnas.objective import pareto_front, quality, worth
 
 Trial = dict[str, Any]  # a line of `trials.jsonl`
-TIE_SHARE = 0.3  # of the spread; what is luck in it is 0.4 to 0.5 where the truth is known (docs/results.md)
+TIE_SHARE = 0.2  # of the spread; what is luck in it is 0.4 to 0.5 where the truth is known (docs/results.md)
 LEAST = 1e-12  # likelihood that has a logarithm
 
 
