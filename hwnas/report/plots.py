@@ -126,10 +126,9 @@ def _landing(found: Findings) -> str:
     if found.budget_ms is None or "latency_upper_ms" not in found.trials[0]:
         return ""
     winner = found.selection.get("winner", {}).get("arch")
-    ties = found.ties.get("all", [])
-    best = [*found.finalists, *ties, max(found.trials, key=goals(found.aims))][0]
+    best = [*found.finalists, *found.ties.get("all", []), max(found.trials, key=goals(found.aims))][0]
     delivered = next((trial for trial in found.trials if trial["arch"] == winner), best)
-    return landing_told(found.trials, delivered, found.budget_ms, found.finalists, ties)
+    return landing_told(found.trials, delivered, found.budget_ms, found.finalists, found.ties.get("least", math.inf))
 
 
 def _quality_against(metric: str) -> Callable[[Record], tuple[float, ...]]:

@@ -1,9 +1,10 @@
 """How much of the budget is used by the network that a search landed on, and by the one that it delivers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hwnas.objective import worth
+from hwnas.objective import quality, worth
 
 Trial = Mapping[str, Any]  # a line of `trials.jsonl`
 
@@ -13,11 +14,11 @@ def landing_told(
     delivered: Trial,
     budget_ms: float,
     finalists: Sequence[Trial] = (),
-    ties: Sequence[Trial] = (),
+    ties_from: float = math.inf,
 ) -> str:
     """A sentence with the figures of both; of the delivered one alone where no probabilities were trained.
 
-    finalists: candidates among which training chose; ties: among which multiply-adds did.
+    finalists: candidates among which training chose; ties_from: the likelihood from which multiply-adds did.
     """
     landed = next((trial for trial in trials if trial["strategy"] == "sampled"), None)
     told = f"What is delivered is predicted at {_use(delivered, budget_ms)}"
@@ -27,7 +28,7 @@ def landing_told(
         return f"{told}: the network that the trained probabilities landed on."
     if _is_one_of(finalists, delivered):
         why = "a finalist, by its training"
-    elif _is_one_of(ties, delivered):
+    elif min(quality(landed), quality(delivered)) >= ties_from and delivered["macs"] > landed["macs"]:
         why = f"as likely as far as the super-network tells, with {_millions(delivered)} instead of {_millions(landed)}"
         why += " million multiply-adds"
     else:

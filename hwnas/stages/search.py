@@ -238,7 +238,7 @@ def write_front(run: Run, trials: Journal, finalists: Sequence[Record]) -> None:
         f"{front[0]['accuracy']:.4f}{_at(front[0], aims)}, of random search {random_front[0]['accuracy']:.4f}"
         f"{_at(random_front[0], aims)}"
     )
-    say(landing_told(trials.records, in_order(found)[0], load_budget_ms(run), finalists, ties["all"]))
+    say(landing_told(trials.records, in_order(found)[0], load_budget_ms(run), finalists, ties.get("least", math.inf)))
 
 
 def _ties(run: Run, trials: Sequence[Record]) -> Record:

@@ -50,5 +50,7 @@ def test_a_finalist_is_said_to_be_chosen_by_its_training():
 def test_what_was_as_likely_is_said_to_be_larger():
     landed = {"strategy": "sampled", "arch": [0], "latency_ms": 0.3, "latency_upper_ms": 0.36, "macs": 1e7}
     judged = [{**landed, "likelihood": 0.55}, {**landed, "arch": [1], "likelihood": 0.54, "macs": 1.2e7}]
-    told = landing_told(judged, judged[1], 0.4, ties=[judged[1]])
+    told = landing_told(judged, judged[1], 0.4, ties_from=0.53)
     assert told.endswith("as likely as far as the super-network tells, with 12 instead of 10 million multiply-adds.")
+    assert "ranked by" in landing_told([{**judged[0], "macs": 2e7}, judged[1]], judged[1], 0.4, ties_from=0.53)
+    assert "ranked by" in landing_told([{**judged[0], "likelihood": 0.5}, judged[1]], judged[1], 0.4, ties_from=0.53)
