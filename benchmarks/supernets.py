@@ -229,7 +229,8 @@ def evolution(budget: Budget, population: int, seed: int) -> Evolution:
 def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluations: int, count: int = 1) -> list[Arch]:
     """What a search finds, as many as asked and the best first, within the limits, as `hwnas select` takes them.
 
-    As many random networks tell how far likelihoods spread, the same ones for every search.
+    As many random networks tell how far likelihoods spread, the same ones for every search. Where multiply-adds are the
+    limit nothing ties.
     """
     metric, space = budget.limits[0].metric, asked.paths.net.space
 
@@ -242,7 +243,7 @@ def best_of(strategy: Strategy, budget: Budget, asked: Asked, way: Way, evaluati
         cost = {arch: {"macs": macs(space.ops(arch)), "latency_ms": found[metric]} for arch, found in allowed.items()}
         return [{"arch": arch, **found, **cost[arch]} for arch, found in allowed.items()]
 
-    width = tie_width(searched(RandomSearch(budget, 0)), way.tie_share)
+    width = None if metric == "macs" else tie_width(searched(RandomSearch(budget, 0)), way.tie_share)
     return [trial["arch"] for trial in by_preference(searched(strategy), width)][:count]
 
 

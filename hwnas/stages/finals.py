@@ -52,8 +52,11 @@ def finals(
 
 
 def width_of_ties(run: Run, trials: Sequence[Record]) -> float | None:
-    """As `tie_width`; None where an objective says what a network is worth."""
-    if run.config.objectives:
+    """As `tie_width`; None where an objective says what a network is worth, or multiply-adds are limited themselves.
+
+    Of networks that take as long the one that computes more is the better guess; of those that compute as much none is.
+    """
+    if run.config.objectives or run.config.max_million_macs is not None:
         return None
     return tie_width([trial for trial in trials if trial["strategy"] == RANDOM], run.config.tie_share)
 

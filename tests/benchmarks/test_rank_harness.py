@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from hwnas.errors import UserError
-from hwnas.search import Trial
+from hwnas.search import Budget, Limit, Trial
 from hwnas.spaces import SpaceConfig, build_space, macs
 from hwnas.storage import Journal
 
@@ -119,12 +119,14 @@ def test_the_best_finalist_by_one_training_is_picked_and_told_by_the_others(call
     assert known.training(best, 4) == known.trainings[best][1]
     assert known.other_trainings(best, 4) == pytest.approx((known.trainings[best][0] + known.trainings[best][2]) / 2)
     judged = {worst: 0.9, best: 0.5}  # by a super-network that has it the wrong way round
-    trials = [Trial(arch, {"likelihood": judged[arch], "macs": 1.0}) for arch in (best, worst)]
+    trials = [Trial(arch, {"likelihood": judged[arch], "macs": 1.0, "latency_ms": 1.0}) for arch in (best, worst)]
     monkeypatch.setattr(supernets, "search", lambda *of: trials)
     budget = known.macs_budget(1.0)
     asked = SimpleNamespace(paths=SimpleNamespace(net=SimpleNamespace(space=known.space)))
     found = [supernets.best_of(None, budget, asked, supernets.Way(), 2, count) for count in (1, 2)]
     assert found == [[worst], [worst, best]]
+    assert supernets.best_of(None, budget, asked, supernets.Way(tie_share=10), 2) == [worst]
+    budget = Budget(known.space, (Limit("latency_ms", known.predictor.latency_ms, np.inf),))
     (largest,) = supernets.best_of(None, budget, asked, supernets.Way(tie_share=10), 2)
     assert macs(known.space.ops(largest)) == max(macs(known.space.ops(arch)) for arch in (worst, best))
     picked = []

@@ -9,6 +9,7 @@ from quick import QUICK, started
 
 from hwnas.nn import Compute
 from hwnas.stages import finals
+from hwnas.stages.config import RunConfig
 from hwnas.stages.run import Run, open_run
 from hwnas.storage import Journal, read_json
 from hwnas.train import corrupted, shared_judged
@@ -164,6 +165,13 @@ def test_among_those_that_tie_the_largest_are_finalists():
     trials += [{**trial("evolution", n, 0.6 - n / 100), "macs": macs[n]} for n in (2, 3)]
     assert [f["arch"] for f in finals.finalists(trials, 1, 0.0)] == [[2], [0]]
     assert [f["arch"] for f in finals.finalists(trials, 1, 0.1)] == [[3], [0]]
+
+
+@pytest.mark.parametrize("options", [{"max_million_macs": 1.0}, {"objective": "file-mb", "max_file_mb": 1.0}])
+def test_where_multiply_adds_are_limited_or_an_objective_decides_nothing_ties(tmp_path, options):
+    trials = [{**trial("random", n, 0.5 - n / 10), "macs": 1} for n in range(3)]
+    assert finals.width_of_ties(Run(tmp_path, RunConfig()), trials) > 0
+    assert finals.width_of_ties(Run(tmp_path, RunConfig(**options)), trials) is None
 
 
 def test_what_an_objective_values_decides_among_them(searched, monkeypatch):
