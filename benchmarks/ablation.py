@@ -85,6 +85,7 @@ VARIANTS = {
     "by accuracy, not likelihood": Variant(way=Way(by="accuracy")),
     "10 candidates": Variant(evaluations=10),
     "30 candidates": Variant(evaluations=30),
+    "200 candidates": Variant(evaluations=200),
     "300 candidates": Variant(evaluations=300),
     "random search": Variant(strategy="random"),
     "random search, the likeliest": Variant(strategy="random", way=Way(tie_share=0.0)),
