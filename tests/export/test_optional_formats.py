@@ -47,7 +47,7 @@ def test_an_absent_library_is_one_line_that_says_what_to_install(name, monkeypat
         raise importlib.metadata.PackageNotFoundError(package)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(UserError, match=rf"not installed; `pip install hwnas\[{name}\]`$"):
+    with pytest.raises(UserError, match=rf"not installed; in the checkout, `pip install \"\.\[{name}\]\"`$"):
         forms("fp32", name)
 
 
